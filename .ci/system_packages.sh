@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# What a bare Debian or Ubuntu lacks: make, a Python that can make environments, and a second PostgreSQL major
+# beside the 18 that comes with the embedded wheel. Does nothing where all of it is there.
+set -euo pipefail
+shopt -s nullglob
+
+missing=()
+command -v make >/dev/null || missing+=(make)
+.ci/find_python.sh >/dev/null 2>&1 || missing+=(python3 python3-venv)
+majors=(/usr/lib/postgresql/1[3-7]/bin/postgres)
+[ ${#majors[@]} -gt 0 ] || missing+=(postgresql)
+
+if [ ${#missing[@]} -eq 0 ]; then
+    echo "nothing to install; system PostgreSQL: ${majors[*]}"
+    exit 0
+fi
+if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+    echo "note: not installed, because that takes root and apt: ${missing[*]}"
+    echo "note: the tests run on those PostgreSQL majors that they find"
+    exit 0
+fi
+
+# Only the programs are wanted: without this the package starts a server of its own that nobody stops.
+install -d /etc/postgresql-common/createcluster.d
+echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.d/no-main-cluster.conf
+
+export DEBIAN_FRONTEND=noninteractive
+# Two screens of installer talk, of interest only when it fails.
+if ! log=$(apt-get update -qq 2>&1 && apt-get install -qq -y --no-install-recommends "${missing[@]}" 2>&1); then
+    echo "$log" >&2
+    exit 1
+fi
+echo "installed: ${missing[*]}"

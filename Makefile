@@ -1,0 +1,62 @@
+# Every command of this project. The Python environment is made on first use and renewed when its inputs
+# change: VENV=some/where puts it elsewhere, PYTHON=python3.12 chooses the interpreter. ARGS goes on to pytest.
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+WORKERS ?= 2
+ARGS ?=
+
+# The same answers from every machine: no chatter about pip itself, no notices of newer versions.
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ROOT_USER_ACTION := ignore
+export PIP_NO_INPUT := 1
+# Tests start servers and read their messages, which are translated otherwise.
+export LC_ALL := C.UTF-8
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-full lint format build check-wheel docs-check constraints clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+demo: $(INSTALLED) ## start a private PostgreSQL and watch the cache at work
+	@$(BIN)/meshcache demo
+
+test: $(INSTALLED) ## run the tests on every PostgreSQL major that is found
+	@$(BIN)/pytest -n $(WORKERS) -m 'not slow' $(ARGS)
+
+test-full: $(INSTALLED) ## the same with the slow tests
+	@$(BIN)/pytest -n $(WORKERS) $(ARGS)
+
+lint: $(INSTALLED) ## style, SQL, types and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/sqlfluff lint --disable-progress-bar sql
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: $(INSTALLED) ## bring the Python code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+build: $(INSTALLED) ## sdist and wheel into dist/
+	@rm -rf dist
+	@$(BIN)/python -m build --no-isolation --outdir dist
+
+check-wheel: build ## install the wheel in an empty environment and run it there
+	@VENV_PYTHON=$(abspath $(BIN)/python) .ci/check_wheel.sh
+
+docs-check: $(INSTALLED) ## links, anchors and reachability of the documentation
+	@$(BIN)/python .ci/check_docs.py
+
+constraints: ## pin the newest versions that pyproject.toml allows
+	@.ci/pin_versions.sh
+
+clean: ## remove what builds and tools leave behind (the environment stays)
+	rm -rf build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -path ./.venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+$(INSTALLED): pyproject.toml requirements/constraints.txt
+	@.ci/make_venv.sh "$(VENV)"
+	@touch $@
