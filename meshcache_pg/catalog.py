@@ -1,0 +1,145 @@
+"""What is declared against what is installed: list, plan, apply, drop. All of it works on the caller's connection and
+in the caller's transaction; nothing is committed here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from sqlalchemy import Connection, text
+
+from meshcache_pg import install
+from meshcache_pg.database import translated
+from meshcache_pg.definition import Definition, parse
+from meshcache_pg.errors import DefinitionError
+from meshcache_pg.migrate import require
+from meshcache_pg.sql import query
+
+Action = Literal["create", "replace", "repair", "drop", "keep"]
+
+
+@dataclass(frozen=True, slots=True)
+class InstalledView:
+    """One row of the catalog. `whole` is False when an object of it is missing (a dropped schema, table or function)."""
+
+    id: int
+    name: str
+    kind: str
+    definition: str
+    definition_hash: str
+    source_sql: str
+    key_columns: tuple[str, ...]
+    columns: tuple[str, ...]
+    column_types: tuple[str, ...]
+    coverage: str | None
+    tenant_column: str | None
+    ttl: timedelta | None
+    refresh_every: timedelta | None
+    readers: tuple[str, ...]
+    applied_at: datetime
+    whole: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One line of a plan: what happens to which cached view, and why."""
+
+    action: Action
+    name: str
+    reason: str
+    definition: Definition | None = None
+
+
+def installed(connection: Connection) -> dict[str, InstalledView]:
+    """All cached views and rollups by name. Raises NotInstalled."""
+    with translated():
+        require(connection)
+        found = {}
+        for row in connection.execute(text(query("catalog", "views"))).mappings():
+            values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}
+            found[row["name"]] = InstalledView(**values)
+        return found
+
+
+def find(connection: Connection, name: str) -> InstalledView:
+    """One cached view or rollup; raises DefinitionError naming those that exist."""
+    views = installed(connection)
+    if name not in views:
+        raise DefinitionError(
+            f"no cached view or rollup is named {name!r}",
+            hint=f"There are: {', '.join(views)}." if views else "None is installed: meshcache apply PATH",
+        )
+    return views[name]
+
+
+def dependencies(connection: Connection, view: InstalledView) -> list[dict[str, Any]]:
+    """The dependencies of one cached view, in the order of its definition."""
+    rows = connection.execute(text(query("catalog", "dependencies")), {"view_id": view.id}).mappings()
+    return [dict(row) for row in rows]
+
+
+def plan(connection: Connection, definitions: Sequence[Definition], *, prune: bool = False) -> list[Step]:
+    """What `apply` would do. With `prune`, installed views that are not among `definitions` are dropped."""
+    have = installed(connection)
+    steps = []
+    for definition in definitions:
+        view = have.get(definition.name)
+        if view is None:
+            steps.append(Step("create", definition.name, f"{definition.kind} is new", definition))
+        elif view.definition_hash != definition.content_hash:
+            steps.append(Step("replace", definition.name, _changes(view, definition), definition))
+        elif not view.whole:
+            steps.append(Step("repair", definition.name, "objects of it are missing", definition))
+        else:
+            steps.append(Step("keep", definition.name, "unchanged", definition))
+    names = {d.name for d in definitions}
+    for name in have:
+        if name not in names:
+            drop = Step("drop", name, "no longer declared")
+            steps.append(drop if prune else Step("keep", name, "not among these definitions (--prune would drop it)"))
+    with translated():
+        damaged = connection.scalars(text(query("catalog", "damaged_sources"))).all()
+    steps += [Step("repair", name, "mark triggers or partitions are not as installed") for name in damaged]
+    return steps
+
+
+def _changes(view: InstalledView, definition: Definition) -> str:
+    before = parse(view.definition, view.name)
+    fields = ("kind", "key", "coverage", "tenant", "ttl", "refresh_every", "depends", "readers", "query")
+    changed = [field for field in fields if getattr(before, field) != getattr(definition, field)]
+    return f"changed: {', '.join(changed)}" if changed else "changed: comments"
+
+
+def apply(connection: Connection, steps: Sequence[Step]) -> None:
+    """Carry out a plan in the caller's transaction; all or nothing.
+
+    Needs: ownership of the source tables. Locks: SHARE ROW EXCLUSIVE on source tables whose triggers change, ACCESS
+    EXCLUSIVE on the cache's own objects that are replaced; no wait is longer than half a second (LockBusy).
+    """
+    with translated():
+        require(connection)
+        if all(step.action == "keep" for step in steps):
+            return
+        install.begin(connection)
+        for step in steps:
+            if step.action == "drop":
+                install.forget(connection, step.name)
+            elif step.definition is not None and step.action != "keep":
+                install.install(connection, step.definition)
+        install.sync_sources(connection, connection.scalars(text(query("catalog", "source_ids"))).all())
+
+
+def check(connection: Connection, steps: Sequence[Step]) -> None:
+    """Find out whether the server accepts a plan, without keeping anything: it is carried out and rolled back."""
+    savepoint = connection.begin_nested()
+    try:
+        apply(connection, steps)
+    finally:
+        savepoint.rollback()
+
+
+def drop(connection: Connection, name: str) -> None:
+    """Drop one cached view or rollup, its cache, and marks and triggers that nobody else needs."""
+    find(connection, name)
+    apply(connection, [Step("drop", name, "asked for")])

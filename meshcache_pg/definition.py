@@ -1,0 +1,277 @@
+"""What a user declares: a cached view or a rollup as a file of header lines and one SELECT. Knows no database.
+
+    -- What it serves, in a sentence.
+    -- name: order_card
+    -- key: id
+    -- coverage: complete
+    -- depends: orders(id) = (id) columns (id, status)
+    select o.id, o.status from orders o
+
+Every name that is generated from a declared name must fit PostgreSQL's 63 bytes (identifiers longer than that are cut
+off silently); the longest are `_<name>_fill_all` and `<name>_invalidate`, so a name has at most 63 - 11 = 52 bytes, and
+48 are allowed.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from meshcache_pg.errors import DefinitionError
+
+Kind = Literal["cached_view", "rollup"]
+Coverage = Literal["complete", "on_demand"]
+
+_Choice = TypeVar("_Choice", bound=str)
+
+MAX_NAME_BYTES = 48
+_RESERVED = frozenset(
+    "cached_view source_table mark_table dependency rollup_refresh routine wildcard_mark schema_version "
+    "epoch view_state counter invalidate invalidate_source open_cache refresh sweep".split()
+)
+_SUFFIXES = ("_source", "_rows", "_get", "_fill", "_invalidate")
+_NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
+_HEADER = re.compile(r"--\s?([a-z_]+):(?:\s+(.*?))?\s*\Z")
+_CONTINUED = re.compile(r"--\s{4,}(\S.*?)\s*\Z")
+_DURATION = re.compile(r"(\d+)(ms|s|m|h|d)")
+_UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_KEYS = ("name", "kind", "key", "coverage", "tenant", "ttl", "refresh_every", "depends", "grant")
+_IDENT = r'(?:"(?:[^"]|"")+"|[^\W\d][\w$]*)'
+_COLUMNS = rf"\(\s*({_IDENT}(?:\s*,\s*{_IDENT})*)\s*\)"
+_DEPENDS = re.compile(
+    rf"({_IDENT}(?:\.{_IDENT})?)\s*(?:{_COLUMNS}\s*((?:via\s+.+?)?)\s*=\s*{_COLUMNS}|(flush))"
+    rf"(?:\s+columns\s+{_COLUMNS})?\Z",
+    re.IGNORECASE,
+)
+_LINK = re.compile(
+    rf"via\s+({_IDENT}(?:\.{_IDENT})?)\s*\(\s*({_IDENT})\s*->\s*({_IDENT})\s*\)\s*",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A step from a marked value towards the key: look it up in `from_column`, go on with `to_column`."""
+
+    table: str
+    from_column: str
+    to_column: str
+
+
+@dataclass(frozen=True, slots=True)
+class Depends:
+    """One declared dependency: rows of `table` whose `columns`, through `links`, equal `view_columns`.
+
+    `matter` are the columns whose change is of interest; None means all. A flush has no columns: any change of the
+    table makes every row stale. Table names are as written, quoted or not, and are resolved by the search_path.
+    """
+
+    table: str
+    columns: tuple[str, ...] = ()
+    view_columns: tuple[str, ...] = ()
+    links: tuple[Link, ...] = ()
+    matter: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A cached view or rollup as declared. Durations are timedeltas; `text` is the whole file."""
+
+    name: str
+    kind: Kind
+    key: tuple[str, ...]
+    query: str
+    coverage: Coverage | None = None
+    tenant: str | None = None
+    ttl: timedelta | None = None
+    refresh_every: timedelta | None = None
+    depends: tuple[Depends, ...] = ()
+    readers: tuple[str, ...] = ()
+    description: str = ""
+    text: str = field(default="", compare=False)
+
+    @property
+    def content_hash(self) -> str:
+        """Changes exactly when the declaration does; white space at line ends does not count."""
+        lines = "\n".join(line.rstrip() for line in self.text.strip().splitlines())
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def check_name(name: str, where: str) -> None:
+    """Refuse a name that could not be given to all generated objects, or that one of ours has."""
+    hint = "Names are lowercase letters, digits and underscores, beginning with a letter."
+    if not _NAME.match(name):
+        raise DefinitionError(f"{where}: {name!r} cannot be the name of a cached view", hint=hint)
+    if len(name.encode()) > MAX_NAME_BYTES:
+        raise DefinitionError(
+            f"{where}: the name {name!r} has {len(name)} bytes", hint=f"At most {MAX_NAME_BYTES} fit."
+        )
+    if name in _RESERVED or name.startswith("mark_") or name.endswith(_SUFFIXES):
+        raise DefinitionError(
+            f"{where}: the name {name!r} is reserved",
+            hint=f"Reserved are mark_*, *{', *'.join(_SUFFIXES)} and the catalog's own names.",
+        )
+
+
+def parse_duration(value: str, where: str) -> timedelta:
+    """`1h30m`, `90s`, `250ms`, `7d`: positive, units in that spelling."""
+    found = _DURATION.findall(value)
+    if not found or "".join(a + b for a, b in found) != value.replace(" ", ""):
+        raise DefinitionError(f"{where}: {value!r} is no duration", hint="Write it like 30s, 15m, 1h30m or 7d.")
+    total = sum((timedelta(**{_UNITS[unit]: int(number)}) for number, unit in found), timedelta())
+    if total <= timedelta():
+        raise DefinitionError(f"{where}: the duration {value!r} is not positive")
+    return total
+
+
+def _names(value: str) -> tuple[str, ...]:
+    """Split `a, "B c"` into names as the catalog has them: unquoted ones are folded to lowercase."""
+    found = re.findall(_IDENT, value)
+    return tuple(n[1:-1].replace('""', '"') if n.startswith('"') else n.lower() for n in found)
+
+
+def _depends(value: str, where: str) -> Depends:
+    match = _DEPENDS.match(value)
+    if not match:
+        raise DefinitionError(
+            f"{where}: cannot read the dependency {value!r}",
+            hint="Write `table(column) = (view_column) columns (a, b)`, "
+            "`table(column) via link(a -> b) = (view_column)`, or `table flush`.",
+        )
+    table, columns, via, view_columns, _flush, matter = match.groups()
+    links = tuple(
+        Link(link_table, *_names(a), *_names(b)) for link_table, a, b in _LINK.findall(via or "")
+    )
+    if via and _LINK.sub("", via).strip():
+        raise DefinitionError(f"{where}: cannot read the links {via!r}", hint="Write `via table(a -> b)`.")
+    wanted, given = _names(view_columns or ""), _names(columns or "")
+    if len(wanted) != len(given) or (links and len(given) != 1):
+        raise DefinitionError(
+            f"{where}: {value!r} pairs {len(given)} with {len(wanted)} columns",
+            hint="Both sides need the same number; a linked dependency has one.",
+        )
+    return Depends(table, given, wanted, links, _names(matter) if matter else None)
+
+
+def _headers(lines: Iterable[str], where: str) -> Iterator[tuple[str, str]]:
+    """Header lines as (key, value), continued lines joined; comment lines come with the key ''."""
+    key, value = "", ""
+    for line in lines:
+        header, continued = _HEADER.match(line), _CONTINUED.match(line)
+        if header and header[1] not in _KEYS:
+            raise DefinitionError(
+                f"{where}: unknown header {header[1]!r}", hint=f"Known headers: {', '.join(_KEYS)}."
+            )
+        if continued and key:
+            value = f"{value} {continued[1]}"
+            continue
+        if key:
+            yield key, value
+        key, value = (header[1], header[2] or "") if header else ("", "")
+        if not header:
+            yield "", line.removeprefix("--").strip()
+    if key:
+        yield key, value
+
+
+def parse(text: str, where: str) -> Definition:
+    """Read one definition; `where` names its origin (a path) in errors. Raises DefinitionError."""
+    lines = text.lstrip("\ufeff").strip().splitlines()
+    head = next((i for i, line in enumerate(lines) if line.strip() and not line.startswith("--")), len(lines))
+    query = "\n".join(lines[head:]).strip().rstrip(";").strip()
+    if not query:
+        raise DefinitionError(f"{where}: no SELECT below the header")
+    single: dict[str, str] = {}
+    depends: list[Depends] = []
+    description: list[str] = []
+    for key, value in _headers([line for line in lines[:head] if line.strip()], where):
+        if key == "":
+            # A comment below the first header line is about the SELECT, not about what the view serves.
+            if not single and not depends:
+                description.append(value)
+        elif not value:
+            raise DefinitionError(f"{where}: the header {key!r} has no value")
+        elif key == "depends":
+            depends.append(_depends(value, where))
+        elif key in single:
+            raise DefinitionError(f"{where}: the header {key!r} is there twice")
+        else:
+            single[key] = value
+    definition = Definition(
+        name=single.get("name", Path(where).stem),
+        kind=_choice(single, "kind", ("cached_view", "rollup"), "cached_view", where),
+        key=_names(single.get("key", "")),
+        query=query,
+        coverage=_choice(single, "coverage", ("complete", "on_demand"), None, where),
+        tenant=_names(single["tenant"])[0] if "tenant" in single else None,
+        ttl=parse_duration(single["ttl"], where) if "ttl" in single else None,
+        refresh_every=parse_duration(single["refresh_every"], where) if "refresh_every" in single else None,
+        depends=tuple(depends),
+        readers=_names(single.get("grant", "")),
+        description=" ".join(filter(None, description)),
+        text=text,
+    )
+    _check(definition, where)
+    return definition
+
+
+def _choice(
+    single: dict[str, str], key: str, choices: tuple[_Choice, ...], default: _Choice | None, where: str
+) -> _Choice:
+    """The header's value, one of `choices`."""
+    value = single.get(key, default)
+    for choice in choices:
+        if value == choice:
+            return choice
+    if value is None:
+        return choices[-1]
+    raise DefinitionError(f"{where}: {key} cannot be {value!r}", hint=f"It is one of: {', '.join(choices)}.")
+
+
+def _check(definition: Definition, where: str) -> None:
+    check_name(definition.name, where)
+    if not definition.key:
+        raise DefinitionError(f"{where}: no key", hint="Add `-- key: column` (an output column, or several).")
+    if len(set(definition.key)) != len(definition.key):
+        raise DefinitionError(f"{where}: a key column is named twice")
+    if definition.kind == "rollup":
+        if definition.depends or definition.ttl:
+            raise DefinitionError(
+                f"{where}: a rollup has neither depends nor ttl", hint="It is refreshed: -- refresh_every: 5m"
+            )
+    elif definition.refresh_every:
+        raise DefinitionError(
+            f"{where}: refresh_every is for rollups", hint="A cached view is always exact; -- ttl: limits its age."
+        )
+    elif not definition.depends:
+        raise DefinitionError(
+            f"{where}: no dependency is declared", hint="Add `-- depends: table(column) = (view_column)` lines."
+        )
+
+
+def load(paths: Iterable[Path]) -> list[Definition]:
+    """Read definition files and folders of them (`*.sql`, not recursive), ordered by name.
+
+    Raises DefinitionError for a missing path, an empty folder, an unreadable file or a name declared twice.
+    """
+    found: dict[str, tuple[Definition, Path]] = {}
+    for path in paths:
+        if not path.exists():
+            raise DefinitionError(f"{path}: no such file or folder")
+        files = sorted(path.glob("*.sql")) if path.is_dir() else [path]
+        if not files:
+            raise DefinitionError(f"{path}: no definition (*.sql) in this folder")
+        for file in files:
+            try:
+                definition = parse(file.read_text(encoding="utf-8"), str(file))
+            except (OSError, UnicodeDecodeError) as error:
+                raise DefinitionError(f"{file}: cannot be read: {error}") from error
+            if definition.name in found and found[definition.name][1] != file:
+                raise DefinitionError(
+                    f"{file}: {definition.name!r} is declared in {found[definition.name][1]} too"
+                )
+            found[definition.name] = (definition, file)
+    return [found[name][0] for name in sorted(found)]

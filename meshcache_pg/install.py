@@ -1,0 +1,288 @@
+"""Turns resolved definitions into objects in the database and back into nothing: the DDL side of `apply` and `drop`.
+
+Everything here runs in the caller's one transaction. DDL waits for locks and makes others wait behind it, so each wait
+is cut short well below deadlock_timeout (1 s by default): the application's transactions are then never the ones that
+the server's deadlock detector finds, and a caller whose attempt was cut short tries again.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+
+from psycopg import sql
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+
+from meshcache_pg import render_marks
+from meshcache_pg.database import execute_ddl, primary_message
+from meshcache_pg.definition import Definition
+from meshcache_pg.errors import DefinitionError
+from meshcache_pg.render import (
+    CORE,
+    DATA,
+    Column,
+    MarkedSource,
+    MarkTable,
+    ResolvedDependency,
+    ViewRenderer,
+    view_functions,
+)
+from meshcache_pg.resolve import check_readable, resolve, source_columns
+from meshcache_pg.sql import query
+from meshcache_pg.sql import text as sql_text
+
+LOCK_TIMEOUT = "500ms"
+
+
+def _q(name: str) -> str:
+    return query("install", name)
+
+
+def begin(connection: Connection) -> None:
+    """Start the DDL transaction: bounded waits, and the data schema in place."""
+    connection.execute(text("select set_config('lock_timeout', :t, true)"), {"t": LOCK_TIMEOUT})
+    connection.execute(text(_q("ensure_data")))
+
+
+def install(connection: Connection, definition: Definition) -> int:
+    """Create or replace one cached view or rollup; returns its id. Marks and triggers follow in `sync_sources`."""
+    drop_objects(connection, definition.name)
+    try:
+        view_id = _register(connection, definition)
+        source = sql_text(sql.Identifier(CORE, f"{definition.name}_source"))
+        execute_ddl(connection, f"create view {source} as {definition.query}")
+        oid = connection.scalar(text("select cast(cast(:name as regclass) as oid)::bigint"), {"name": source})
+        columns = source_columns(connection, definition, oid)
+        _describe(connection, view_id, oid, columns)
+        if definition.kind == "rollup":
+            _install_rollup(connection, definition)
+            return view_id
+        dependencies = resolve(connection, definition)
+        check_readable(connection, definition, oid, dependencies)
+        stored = [_store(connection, view_id, n, d) for n, d in enumerate(dependencies)]
+        server = connection.scalar(text("select current_setting('server_version_num')::integer"))
+        renderer = ViewRenderer(view_id, definition, columns, stored, server)
+        for statement in renderer.statements():
+            execute_ddl(connection, statement)
+        _revoke(connection, view_functions(definition.name))
+        for statement in renderer.grants():
+            execute_ddl(connection, statement)
+    except DBAPIError as error:
+        raise _definition_error(definition, error) from error
+    return view_id
+
+
+def _definition_error(definition: Definition, error: DBAPIError) -> Exception:
+    """What the server says of a SELECT or a key is the user's to mend; anything else stays what it is."""
+    state = getattr(error.orig, "sqlstate", None) or ""
+    # 42: syntax and names, 0A: not supported, 22/21: data, 23: constraint. Locks (55) and the like are not about
+    # the definition.
+    if state[:2] in {"42", "0A", "22", "21", "23"} and state != "42501":
+        message, hint = primary_message(error)
+        return DefinitionError(f"{definition.name}: {message}", hint=hint or "Correct the definition's SELECT.")
+    return error
+
+
+def _register(connection: Connection, definition: Definition) -> int:
+    view_id: int = connection.execute(
+        text(_q("insert_view")),
+        {
+            "name": definition.name,
+            "kind": definition.kind,
+            "definition": definition.text,
+            "definition_hash": definition.content_hash,
+            "key_columns": list(definition.key),
+            "coverage": definition.coverage if definition.kind == "cached_view" else None,
+            "tenant_column": definition.tenant,
+            "ttl": definition.ttl,
+            "refresh_every": definition.refresh_every,
+            "readers": list(definition.readers),
+        },
+    ).scalar_one()
+    return view_id
+
+
+def _describe(connection: Connection, view_id: int, oid: int, columns: Sequence[Column]) -> None:
+    before = connection.scalar(text("select current_setting('search_path')"))
+    connection.execute(text("select set_config('search_path', 'pg_catalog', true)"))
+    canonical = connection.scalar(text(_q("source_sql")), {"oid": oid})
+    connection.execute(text("select set_config('search_path', :p, true)"), {"p": before})
+    connection.execute(
+        text(_q("describe_view")),
+        {
+            "id": view_id,
+            "source_sql": canonical.rstrip().rstrip(";"),
+            "columns": [c.name for c in columns],
+            "column_types": [c.type for c in columns],
+        },
+    )
+
+
+def _install_rollup(connection: Connection, definition: Definition) -> None:
+    view, matview, source = (
+        sql.Identifier(CORE, definition.name),
+        sql.Identifier(DATA, definition.name),
+        sql.Identifier(CORE, f"{definition.name}_source"),
+    )
+    keys = sql.SQL(", ").join(sql.Identifier(k) for k in definition.key)
+    comment = sql.Literal(definition.description or "Rollup.")
+    statements = [
+        sql.SQL("create materialized view {} as select * from {} with no data").format(matview, source),
+        # What REFRESH ... CONCURRENTLY asks for.
+        sql.SQL("create unique index on {} ({})").format(matview, keys),
+        sql.SQL("create view {} as select * from {}").format(view, matview),
+        sql.SQL("comment on view {} is {}").format(view, comment),
+    ]
+    for reader in definition.readers:
+        statements.append(sql.SQL("grant usage on schema meshcache to {}").format(sql.Identifier(reader)))
+        statements.append(sql.SQL("grant select on {} to {}").format(view, sql.Identifier(reader)))
+    for statement in statements:
+        execute_ddl(connection, sql_text(statement))
+
+
+def _store(connection: Connection, view_id: int, position: int, found: ResolvedDependency) -> ResolvedDependency:
+    """Write one dependency to the catalog, with its source and mark table; returns it with their ids."""
+    source_id: int = connection.execute(text(_q("ensure_source")), {"oid": found.source_id}).scalar_one()
+    mark_id: int | None = None
+    if found.columns:
+        row = connection.execute(
+            text(_q("ensure_mark")), {"source_id": source_id, "columns": list(found.columns)}
+        ).one()
+        mark_id = row.id
+        if row.is_new:
+            types = {
+                r.name: r.type for r in connection.execute(text(_q("columns")), {"oid": found.source_id})
+            }
+            columns = [Column(name, types[name]) for name in found.columns]
+            execute_ddl(connection, render_marks.mark_table(row.id, columns))
+    links = [
+        {"table": sql_text(link.table.sql), "from": link.from_column, "to": link.to_column} for link in found.links
+    ]
+    connection.execute(
+        text(_q("insert_dependency")),
+        {
+            "view_id": view_id,
+            "position": position,
+            "source_id": source_id,
+            "mark_id": mark_id,
+            "kind": found.kind,
+            "view_columns": list(found.view_columns),
+            "links": json.dumps(links),
+            "matter": list(found.matter) if found.matter is not None else None,
+        },
+    )
+    return ResolvedDependency(
+        source_id=source_id,
+        relation=found.relation,
+        kind=found.kind,
+        mark_id=mark_id,
+        columns=found.columns,
+        view_columns=found.view_columns,
+        links=found.links,
+        matter=found.matter,
+        has_children=found.has_children,
+    )
+
+
+def _revoke(connection: Connection, names: Sequence[str]) -> None:
+    for signature in connection.scalars(text(_q("functions_of")), {"names": list(names)}).all():
+        execute_ddl(connection, f"revoke execute on function {signature} from public")
+
+
+def drop_objects(connection: Connection, name: str) -> None:
+    """Drop what one definition became, where it is there; its catalog row and its sources stay."""
+    view_id = connection.scalar(text("select id from meshcache.cached_view where name = :n"), {"n": name})
+    for signature in connection.scalars(text(_q("functions_of")), {"names": view_functions(name)}).all():
+        execute_ddl(connection, f"drop function {signature}")
+    core = [sql.Identifier(CORE, n) for n in (name, f"{name}_rows")]
+    for view in core:
+        execute_ddl(connection, sql_text(sql.SQL("drop view if exists {}").format(view)))
+    kind = connection.scalar(
+        text("select c.relkind::text from pg_class c where c.oid = to_regclass(:n)"),
+        {"n": sql_text(sql.Identifier(DATA, name))},
+    )
+    if kind:
+        word = sql.SQL("materialized view" if kind == "m" else "table")
+        execute_ddl(connection, sql_text(sql.SQL("drop {} {}").format(word, sql.Identifier(DATA, name))))
+    source = sql.Identifier(CORE, f"{name}_source")
+    execute_ddl(connection, sql_text(sql.SQL("drop view if exists {}").format(source)))
+    if view_id is not None:
+        for table in ("view_state", "counter"):
+            connection.execute(
+                text(sql_text(sql.SQL("delete from {} where view_id = :id").format(sql.Identifier(DATA, table)))),
+                {"id": view_id},
+            )
+        connection.execute(text(_q("delete_dependencies")), {"view_id": view_id})
+
+
+def forget(connection: Connection, name: str) -> None:
+    """Drop one cached view or rollup with its catalog row."""
+    drop_objects(connection, name)
+    connection.execute(text(_q("delete_view")), {"name": name})
+
+
+def sync_sources(connection: Connection, source_ids: Iterable[int]) -> None:
+    """Bring mark tables, trigger functions and triggers of source tables to what the catalog asks for.
+
+    Locks each table whose triggers or trigger functions change in SHARE ROW EXCLUSIVE mode until commit: a statement
+    that began under the old triggers has then ended, and the next one sees the new ones. Without that, a writer that
+    still runs the old function could leave out a mark that a new view depends on.
+    """
+    unused = connection.execute(text(_q("unused_marks"))).all()
+    touched = set(source_ids) | {row.source_id for row in unused}
+    work = []
+    for source_id in sorted(touched):
+        state = connection.execute(text(_q("source_state")), {"source_id": source_id}).one()
+        functions = _functions(connection, source_id, state) if state.used and state.present else []
+        if _is_current(connection, source_id, functions) and state.used:
+            continue
+        work.append((source_id, state, functions))
+    # One order for everybody who locks several tables.
+    for _, state, _ in sorted(work, key=lambda w: w[1].oid):
+        if state.present:
+            execute_ddl(connection, f"lock table {state.name} in share row exclusive mode")
+    for source_id, state, functions in work:
+        if state.used and state.present:
+            for statement in functions:
+                execute_ddl(connection, statement)
+            _revoke(connection, render_marks.function_names(source_id))
+            connection.execute(text(_q("sync_triggers")), {"source_id": source_id})
+        elif not state.used:
+            connection.execute(text(_q("drop_triggers")), {"source_id": source_id})
+            names = render_marks.function_names(source_id)
+            for signature in connection.scalars(text(_q("functions_of")), {"names": names}).all():
+                execute_ddl(connection, f"drop function {signature}")
+    for row in unused:
+        execute_ddl(connection, f"drop table if exists meshcache.mark_{int(row.id)}")
+        connection.execute(text(_q("delete_mark")), {"id": row.id})
+    for source_id, state, _ in work:
+        if not state.used:
+            connection.execute(text(_q("delete_source")), {"id": source_id})
+
+
+def _functions(connection: Connection, source_id: int, state: "object") -> list[str]:
+    oid = state.oid  # type: ignore[attr-defined]
+    types = {r.name: r.type for r in connection.execute(text(_q("columns")), {"oid": oid})}
+    marks = [
+        MarkTable(
+            row.id,
+            tuple(Column(c, types[c]) for c in row.columns),
+            tuple(row.matter) if row.matter is not None else None,
+        )
+        for row in connection.execute(text(_q("source_marks")), {"source_id": source_id})
+    ]
+    primary_key = tuple(connection.scalars(text(_q("primary_key")), {"oid": oid}).all())
+    flush = state.flush  # type: ignore[attr-defined]
+    return list(render_marks.functions(MarkedSource(source_id, tuple(marks), primary_key, flush)))
+
+
+def _is_current(connection: Connection, source_id: int, functions: Sequence[str]) -> bool:
+    """Whether triggers, partitions and the bodies of the trigger functions are already as they should be."""
+    if connection.scalar(text(_q("missing_triggers")), {"source_id": source_id}):
+        return False
+    if not connection.scalar(text(_q("same_children")), {"source_id": source_id}):
+        return False
+    for name, statement in zip(render_marks.function_names(source_id), functions, strict=False):
+        body = connection.scalar(text(_q("function_definition")), {"name": name})
+        if body is None or body not in statement:
+            return False
+    return bool(functions)

@@ -1,0 +1,79 @@
+"""Finds the sql/ folder (checkout, wheel, sdist) and reads its files, so that no other module knows paths or formats.
+
+Named queries are files `sql/queries/<module>.sql`, each query behind a `-- name:` line, a sentence of comment above
+its text; templates are split by `-- part:` lines. Both kinds of line start a new entry, everything else belongs to it.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import LiteralString, cast
+
+from psycopg import sql
+
+_HEADING = re.compile(r"^-- (?:name|part): (\w+)\s*$", re.MULTILINE)
+
+
+def _folder(name: str) -> Path:
+    """The folder inside the installed package (wheel), or beside it (checkout, editable install)."""
+    package = Path(__file__).parent
+    installed = package / f"_{name}"
+    return installed if installed.is_dir() else package.parent / name
+
+
+def sql_dir() -> Path:
+    """The folder sql/ of this very version of the package."""
+    return _folder("sql")
+
+
+def alembic_dir() -> Path:
+    """The folder alembic/ of this very version of the package."""
+    return _folder("alembic")
+
+
+def read(path: str) -> str:
+    """One file under sql/ as text; `path` is relative, with forward slashes."""
+    return (sql_dir() / path).read_text(encoding="utf-8")
+
+
+@cache
+def entries(path: str) -> dict[str, str]:
+    """The named entries of one file under sql/: name to text, comments included."""
+    parts = _HEADING.split(read(path))
+    return {name: text.strip() for name, text in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def query(path: str, name: str) -> str:
+    """One named query of `sql/queries/<path>.sql`, for execution with bound parameters (`:name`)."""
+    return entries(f"queries/{path}.sql")[name]
+
+
+def compose(path: str, part: str | None = None, /, **values: sql.Composable) -> sql.Composed:
+    """Fill a template of `sql/templates/` with composed identifiers, literals and other templates.
+
+    Comments are dropped: they explain the template, and the server would store them with every view.
+    """
+    file = f"templates/{path}.sql"
+    text = entries(file)[part] if part else read(file)
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("--")]
+    # Template files are part of the package, as much as a literal in a module; psycopg's type says just that.
+    return sql.SQL(cast(LiteralString, "\n".join(lines))).format(**values)
+
+
+def text(composed: sql.Composable) -> str:
+    """The SQL text of something composed; needs no connection."""
+    return composed.as_string(None)
+
+
+@dataclass(frozen=True, slots=True)
+class Identifier:
+    """Qualified names of the cache's own objects, composed in one place."""
+
+    schema: str
+    name: str
+
+    @property
+    def sql(self) -> sql.Identifier:
+        """The name, quoted and qualified."""
+        return sql.Identifier(self.schema, self.name)

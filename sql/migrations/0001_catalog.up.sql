@@ -1,0 +1,79 @@
+-- The logged catalog: what has been declared and what it depends on. Nothing here changes when the application
+-- reads or writes; only plan/apply, migrate and the sweep's fingerprint write to these tables.
+
+create table meshcache.cached_view (
+    id integer generated always as identity primary key,
+    name text not null unique,
+    kind text not null check (kind in ('cached_view', 'rollup')),
+    definition text not null,
+    definition_hash text not null,
+    source_sql text not null,
+    key_columns text [] not null,
+    columns text [] not null,
+    column_types text [] not null,
+    coverage text check (coverage in ('complete', 'on_demand')),
+    tenant_column text,
+    ttl interval,
+    refresh_every interval,
+    readers text [] not null default '{}',
+    applied_at timestamptz not null default statement_timestamp()
+);
+comment on table meshcache.cached_view is 'One row per cached view or rollup: its definition and what was derived from it.';
+comment on column meshcache.cached_view.source_sql is
+'The SELECT as the server prints it, every name qualified: what a reader runs when the cache cannot be used.';
+
+create table meshcache.source_table (
+    id integer generated always as identity primary key,
+    relation regclass not null unique,
+    children oid [] not null default '{}'
+);
+comment on table meshcache.source_table is 'The application''s tables that carry mark triggers.';
+comment on column meshcache.source_table.children is
+'Partitions and inheritance children, at any depth, when the triggers were last installed. A reader compares it with pg_inherits.';
+
+create table meshcache.mark_table (
+    id integer generated always as identity primary key,
+    source_id integer not null references meshcache.source_table on delete cascade,
+    columns text [] not null,
+    unique (source_id, columns)
+);
+comment on table meshcache.mark_table is
+'One row per meshcache.mark_<id>: the columns of the source table whose values it collects. Shared by all cached views.';
+
+create table meshcache.dependency (
+    view_id integer not null references meshcache.cached_view on delete cascade,
+    position integer not null,
+    source_id integer not null references meshcache.source_table,
+    mark_id integer references meshcache.mark_table,
+    kind text not null check (kind in ('key', 'carried', 'linked', 'flush')),
+    view_columns text [] not null,
+    links jsonb not null default '[]',
+    matter_columns text [],
+    primary key (view_id, position)
+);
+comment on table meshcache.dependency is
+'What a row of a cached view depends on: rows of the source table whose marked columns equal view_columns (through links, where given).';
+comment on column meshcache.dependency.matter_columns is 'Columns whose change leaves a mark; null means every column.';
+
+create table meshcache.rollup_refresh (
+    view_id integer primary key references meshcache.cached_view on delete cascade,
+    refreshed_at timestamptz not null,
+    duration interval not null
+);
+comment on table meshcache.rollup_refresh is 'When each rollup was last refreshed: by how much it may lag.';
+
+create table meshcache.routine (
+    name text primary key,
+    content_hash text not null
+);
+comment on table meshcache.routine is 'Hashes of the routine files that were last run; a changed file is run again by migrate.';
+
+-- Not in meshcache_data: whoever drops that schema must not touch the tables that the application's own writes
+-- insert into, or its transactions would wait for the drop and then fail.
+create unlogged table meshcache.wildcard_mark (
+    source_id integer not null,
+    xid xid8 not null default pg_catalog.pg_current_xact_id(),
+    primary key (source_id, xid)
+) with (vacuum_truncate = false);
+comment on table meshcache.wildcard_mark is
+'"Anything in this source table may have changed in this transaction" (TRUNCATE, bulk statements). A negative source_id is a cached view that was invalidated whole.';

@@ -1,0 +1,47 @@
+-- What meshcache_pg/catalog.py reads: what is declared, and whether its objects are there.
+
+-- name: views
+-- All cached views and rollups, with whether every object of theirs exists.
+select
+    v.id, v.name, v.kind, v.definition, v.definition_hash, v.source_sql, v.key_columns, v.columns, v.column_types,
+    v.coverage, v.tenant_column, v.ttl, v.refresh_every, v.readers, v.applied_at,
+    to_regclass(format('meshcache.%I', v.name)) is not null
+    and to_regclass(format('meshcache.%I', v.name || '_source')) is not null
+    and to_regclass(format('meshcache_data.%I', v.name)) is not null
+    and (
+        v.kind = 'rollup' or (
+            select count(distinct p.proname) = 7
+            from pg_proc as p
+            where p.pronamespace = 'meshcache'::regnamespace
+                and p.proname in (
+                    v.name || '_get', v.name || '_fill', v.name || '_invalidate',
+                    '_' || v.name || '_fill_all', '_' || v.name || '_refresh',
+                    '_' || v.name || '_resolve', '_' || v.name || '_verify'
+                )
+        )
+    ) as whole
+from meshcache.cached_view as v
+order by v.name
+
+-- name: dependencies
+-- What one cached view depends on.
+select
+    s.relation::text as source_table, d.kind, m.columns, d.view_columns, d.links, d.matter_columns
+from meshcache.dependency as d
+inner join meshcache.source_table as s on s.id = d.source_id
+left join meshcache.mark_table as m on m.id = d.mark_id
+where d.view_id = :view_id
+order by d.position
+
+-- name: source_ids
+-- All source tables.
+select s.id from meshcache.source_table as s order by s.id
+
+-- name: damaged_sources
+-- Source tables whose triggers or partitions are not as installed.
+select s.relation::text as source_table
+from meshcache.source_table as s
+inner join pg_class as c on c.oid = s.relation
+where s.children is distinct from meshcache._members(s.relation)
+    or exists (select from meshcache._missing_triggers(s.id))
+order by 1

@@ -1,0 +1,202 @@
+-- What meshcache_pg/install.py asks the catalog and writes to it while it applies definitions.
+
+-- name: relation
+-- A table by its name as written in a definition, resolved by the search_path; no row when there is none.
+select
+    c.oid::bigint as oid, n.nspname as schema, c.relname as name, c.relkind::text as kind, c.relpersistence::text as persistence,
+    pg_has_role(c.relowner, 'USAGE') as owned,
+    exists (select from pg_inherits as i where i.inhrelid = c.oid) as is_child,
+    c.relkind = 'p' or exists (select from pg_inherits as i where i.inhparent = c.oid) as has_children,
+    exists (
+        select from pg_class as f
+        where f.oid = any(meshcache._members(c.oid::regclass)) and f.relkind = 'f'
+    ) as has_foreign_children
+from pg_class as c
+inner join pg_namespace as n on n.oid = c.relnamespace
+where c.oid = to_regclass(:name)
+
+-- name: columns
+-- Columns of a table or view in order, with whether their type has a btree operator class (can be a key or a mark).
+select
+    a.attname as name, format_type(a.atttypid, a.atttypmod) as type, t.typtype::text as typtype,
+    a.atttypid = 'record'::regtype or t.typtype = 'p' as is_pseudo
+from pg_attribute as a
+inner join pg_type as t on t.oid = a.atttypid
+where a.attrelid = cast(:oid as oid) and a.attnum > 0 and not a.attisdropped
+order by a.attnum
+
+-- name: primary_key
+-- Columns of the primary key in order; no row when the table has none.
+select a.attname as name
+from pg_index as i
+cross join unnest(i.indkey::smallint []) with ordinality as k (attnum, position)
+inner join pg_attribute as a on a.attrelid = i.indrelid and a.attnum = k.attnum
+where i.indrelid = cast(:oid as oid) and i.indisprimary and i.indimmediate
+order by k.position
+
+-- name: read_by_view
+-- Every relation that a view reads, through other views, and the columns it reads of each.
+with recursive read_by (view_oid, relation, column_number) as (
+    select r.ev_class, d.refobjid, d.refobjsubid
+    from pg_rewrite as r
+    inner join pg_depend as d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid
+    where r.ev_class = cast(:oid as oid) and d.refclassid = 'pg_class'::regclass and d.refobjid <> r.ev_class
+    union
+    select r.ev_class, d.refobjid, d.refobjsubid
+    from read_by as b
+    inner join pg_class as c on c.oid = b.relation and c.relkind = 'v'
+    inner join pg_rewrite as r on r.ev_class = c.oid
+    inner join pg_depend as d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid
+    where d.refclassid = 'pg_class'::regclass and d.refobjid <> r.ev_class
+)
+select
+    c.oid::bigint as oid, c.oid::regclass::text as name, c.relkind::text as kind, n.nspname as schema,
+    coalesce(array_agg(a.attname::text order by a.attnum) filter (where a.attname is not null), '{}') as columns
+from read_by as b
+inner join pg_class as c on c.oid = b.relation
+inner join pg_namespace as n on n.oid = c.relnamespace
+left join pg_attribute as a on a.attrelid = b.relation and a.attnum = b.column_number and b.column_number > 0
+group by c.oid, n.nspname
+order by 2
+
+-- name: insert_view
+-- A new row of the catalog; the id is what locks, marks and functions refer to.
+insert into meshcache.cached_view (
+    name, kind, definition, definition_hash, source_sql, key_columns, columns, column_types,
+    coverage, tenant_column, ttl, refresh_every, readers
+)
+values (
+    :name, :kind, :definition, :definition_hash, '', :key_columns, '{}', '{}',
+    :coverage, :tenant_column, :ttl, :refresh_every, :readers
+)
+on conflict (name) do update set
+    kind = excluded.kind, definition = excluded.definition, definition_hash = excluded.definition_hash,
+    key_columns = excluded.key_columns, coverage = excluded.coverage, tenant_column = excluded.tenant_column,
+    ttl = excluded.ttl, refresh_every = excluded.refresh_every, readers = excluded.readers,
+    applied_at = statement_timestamp()
+returning id
+
+-- name: describe_view
+-- What is known only once the source view exists.
+update meshcache.cached_view
+set source_sql = :source_sql, columns = :columns, column_types = :column_types
+where id = :id
+
+-- name: source_sql
+-- The SELECT of a view as the server prints it; under a search_path of pg_catalog every name is qualified.
+select pg_get_viewdef(cast(:oid as oid), false)
+
+-- name: ensure_source
+-- The id of a source table, registered if it is new.
+with added as (
+    insert into meshcache.source_table (relation) values (cast(:oid as oid)::regclass)
+    on conflict (relation) do nothing
+    returning id
+)
+select id from added
+union all
+select id from meshcache.source_table where relation = cast(:oid as oid)::regclass
+limit 1
+
+-- name: ensure_mark
+-- The id of a mark table's catalog row, and whether it is new.
+with added as (
+    insert into meshcache.mark_table (source_id, columns) values (:source_id, :columns)
+    on conflict (source_id, columns) do nothing
+    returning id
+)
+select id, true as is_new from added
+union all
+select id, false from meshcache.mark_table where source_id = :source_id and columns = cast(:columns as text [])
+limit 1
+
+-- name: insert_dependency
+-- One dependency of a view.
+insert into meshcache.dependency (view_id, position, source_id, mark_id, kind, view_columns, links, matter_columns)
+values (:view_id, :position, :source_id, :mark_id, :kind, :view_columns, cast(:links as jsonb), :matter)
+
+-- name: delete_dependencies
+-- Before a view is declared anew, or dropped.
+delete from meshcache.dependency where view_id = :view_id returning source_id
+
+-- name: source_marks
+-- Everything that the triggers of one source table have to do: its mark tables and the columns that matter.
+select
+    m.id, m.columns,
+    case when bool_or(d.matter_columns is null) then null else (
+        select array_agg(distinct x.name order by x.name)
+        from meshcache.dependency as e
+        cross join unnest(e.matter_columns) as x (name)
+        where e.mark_id = m.id
+    ) end as matter
+from meshcache.mark_table as m
+inner join meshcache.dependency as d on d.mark_id = m.id
+where m.source_id = :source_id
+group by m.id
+order by m.id
+
+-- name: source_state
+-- The table behind a source id, whether it still exists, has to be flushed for anybody, and is used at all.
+select
+    s.relation::oid::bigint as oid, s.relation::text as name, c.oid is not null as present,
+    exists (select from meshcache.dependency as d where d.source_id = s.id) as used,
+    exists (select from meshcache.dependency as d where d.source_id = s.id and d.mark_id is null) as flush
+from meshcache.source_table as s
+left join pg_class as c on c.oid = s.relation
+where s.id = :source_id
+
+-- name: unused_marks
+-- Mark tables that no view reads any more.
+select m.id, m.source_id from meshcache.mark_table as m
+where not exists (select from meshcache.dependency as d where d.mark_id = m.id)
+order by m.id
+
+-- name: delete_mark
+-- Forgets a mark table.
+delete from meshcache.mark_table where id = :id
+
+-- name: delete_source
+-- Forgets a source table.
+delete from meshcache.source_table where id = :id
+
+-- name: delete_view
+-- Forgets a cached view or rollup.
+delete from meshcache.cached_view where name = :name
+
+-- name: function_definition
+-- The body of a function as stored; null when it does not exist.
+select p.prosrc from pg_proc as p
+where p.pronamespace = 'meshcache'::regnamespace and p.proname = :name
+
+-- name: missing_triggers
+-- How many mark triggers of a source table are absent or disabled.
+select count(*) from meshcache._missing_triggers(:source_id)
+
+-- name: same_children
+-- Whether the noted partitions are the present ones.
+select s.children = meshcache._members(s.relation) from meshcache.source_table as s where s.id = :source_id
+
+-- name: sync_triggers
+-- Attaches what is missing.
+select meshcache._sync_triggers(:source_id)
+
+-- name: drop_triggers
+-- Removes the mark triggers of a source table.
+select meshcache._drop_triggers(:source_id)
+
+-- name: functions_of
+-- Functions in schema meshcache by name, with their argument types, ready for DROP FUNCTION.
+select p.oid::regprocedure::text as signature
+from pg_proc as p
+where p.pronamespace = 'meshcache'::regnamespace and p.proname = any(:names)
+
+-- name: ensure_data
+-- Creates meshcache_data and its bookkeeping where they are missing.
+select meshcache._ensure_data()
+
+-- name: relation_of
+-- Schema and name of a table by its oid.
+select n.nspname as schema, c.relname as name
+from pg_class as c
+inner join pg_namespace as n on n.oid = c.relnamespace
+where c.oid = cast(:oid as oid)

@@ -1,0 +1,65 @@
+-- Advisory locks of the cache live in the two-integer key space under these classes (chosen at random; an
+-- application that uses the same pair makes a fill or a sweep give up, it can never be made to wait for one).
+--   fill     shared by every fill of a view; the sweep takes it exclusively for an instant (its barrier)
+--   refresh  shared by fills by key, exclusive for whatever rewrites many rows of the view
+--   open     one opener at a time
+--   sweep    one sweep at a time
+
+create or replace function meshcache._lock_class(p_what text)
+returns integer
+language sql
+immutable
+parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+    select case p_what
+        when 'fill' then 1296257841
+        when 'refresh' then 1296257842
+        when 'open' then 1296257843
+        when 'sweep' then 1296257844
+    end
+$$;
+comment on function meshcache._lock_class(text) is 'First key of the cache''s advisory locks.';
+revoke execute on function meshcache._lock_class(text) from public;
+
+-- Takes what a fill needs before it takes its snapshot, in the statement before the fill. Returns null when the
+-- fill may go on, or else the reason why not: never an error, and never a wait.
+create or replace function meshcache._begin_fill(p_view_id integer, p_whole boolean)
+returns text
+language plpgsql
+volatile
+security invoker
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if pg_is_in_recovery() or current_setting('transaction_read_only')::boolean then
+        return 'read_only';
+    end if;
+    -- Under REPEATABLE READ and above the snapshot is older than the locks taken here.
+    if current_setting('transaction_isolation') <> 'read committed' then
+        return 'isolation';
+    end if;
+    -- A transaction that has written sees its own changes; what it stored would be wrong after its rollback to a
+    -- savepoint, and in a transaction that stays open the row would hold back the sweep.
+    if pg_current_xact_id_if_assigned() is not null then
+        return 'has_written';
+    end if;
+    if to_regclass('meshcache_data.epoch') is null or not meshcache._is_open() then
+        return 'closed';
+    end if;
+    if not pg_try_advisory_xact_lock_shared(meshcache._lock_class('fill'), p_view_id) then
+        return 'busy';
+    end if;
+    if p_whole then
+        if not pg_try_advisory_xact_lock(meshcache._lock_class('refresh'), p_view_id) then
+            return 'busy';
+        end if;
+    elsif not pg_try_advisory_xact_lock_shared(meshcache._lock_class('refresh'), p_view_id) then
+        return 'busy';
+    end if;
+    return null;
+end
+$$;
+comment on function meshcache._begin_fill(integer, boolean) is
+'Null when the calling transaction may fill, else why not: read_only, isolation, has_written, closed or busy.';
+revoke execute on function meshcache._begin_fill(integer, boolean) from public;

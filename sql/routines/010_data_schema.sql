@@ -1,0 +1,138 @@
+-- meshcache_data holds what can be rebuilt, and only that. Every table in it is UNLOGGED: after a crash, an
+-- immediate stop, a promotion or a restored base backup all of them come back empty together, and "no epoch row"
+-- then says "the cache is closed", never "there are no rows".
+
+create or replace function meshcache._ensure_data()
+returns void
+language plpgsql
+security invoker
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    create schema if not exists meshcache_data;
+    create unlogged table if not exists meshcache_data.epoch (
+        only_row boolean primary key default true check (only_row),
+        id uuid not null default gen_random_uuid(),
+        opened_by xid8 not null default pg_current_xact_id(),
+        opened_at timestamptz not null default statement_timestamp(),
+        table_oid oid not null
+    );
+    comment on table meshcache_data.epoch is
+        'One row while the cache is open. It vanishes with the data; anything held outside the server carries its id.';
+    create unlogged table if not exists meshcache_data.view_state (
+        view_id integer primary key,
+        complete_in pg_snapshot not null,
+        complete_by xid8 not null,
+        written_as xid,
+        table_oid oid not null,
+        refreshed_at timestamptz not null default statement_timestamp()
+    ) with (fillfactor = 50);
+    comment on table meshcache_data.view_state is
+        'One row per complete cached view that holds every key, with the snapshot of the fill that made it so.';
+    create unlogged table if not exists meshcache_data.counter (
+        view_id integer primary key,
+        hits bigint not null default 0,
+        misses bigint not null default 0,
+        stale bigint not null default 0,
+        bypassed bigint not null default 0,
+        fills bigint not null default 0
+    ) with (fillfactor = 50);
+    comment on table meshcache_data.counter is
+        'What readers counted in their own processes and flushed in batches; a read itself never writes.';
+end
+$$;
+comment on function meshcache._ensure_data() is 'Creates meshcache_data and its bookkeeping tables where they are missing.';
+revoke execute on function meshcache._ensure_data() from public;
+
+-- A row that this cluster's own opener wrote has xmin = opened_by and the oid of the table it was written to; a row
+-- that pg_restore copied in has neither, whatever xids the other cluster had reached.
+create or replace function meshcache._is_open()
+returns boolean
+language plpgsql
+stable
+security invoker
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return to_regclass('meshcache_data.epoch') is not null and exists (
+        select from meshcache_data.epoch as e
+        where e.xmin = e.opened_by::xid and e.tableoid = e.table_oid
+    );
+end
+$$;
+comment on function meshcache._is_open() is 'Whether the epoch row exists and was written by this very cluster.';
+revoke execute on function meshcache._is_open() from public;
+
+-- The first half of opening: throws away whatever marks and rows are there. It must be committed before the second
+-- half takes its xid: a transaction that found its own mark already present (copied in by pg_restore under the same
+-- xid) and so did not write one then has an xid below the epoch's, and no fill is accepted before it has ended.
+create or replace function meshcache._purge()
+returns boolean
+language plpgsql
+security invoker
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_table regclass;
+begin
+    perform meshcache._ensure_data();
+    if not pg_try_advisory_xact_lock(meshcache._lock_class('open'), 0) or meshcache._is_open() then
+        return false;
+    end if;
+    delete from meshcache_data.epoch;
+    delete from meshcache_data.view_state;
+    delete from meshcache.wildcard_mark;
+    for v_table in
+        select c.oid::regclass
+        from meshcache.mark_table as m
+        inner join pg_class as c on c.oid = to_regclass(format('meshcache.mark_%s', m.id))
+        union all
+        select c.oid::regclass
+        from meshcache.cached_view as v
+        inner join pg_class as c on c.oid = to_regclass(format('meshcache_data.%I', v.name))
+        where c.relkind = 'r'
+    loop
+        execute format('delete from %s', v_table);
+    end loop;
+    return true;
+end
+$$;
+comment on function meshcache._purge() is
+'First half of opening a wiped or restored cache: deletes all marks and rows. Commit before meshcache._open().';
+revoke execute on function meshcache._purge() from public;
+
+create or replace function meshcache._open()
+returns boolean
+language plpgsql
+security invoker
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if not pg_try_advisory_xact_lock(meshcache._lock_class('open'), 0) or meshcache._is_open() then
+        return false;
+    end if;
+    insert into meshcache_data.epoch (table_oid) values ('meshcache_data.epoch'::regclass);
+    return true;
+end
+$$;
+comment on function meshcache._open() is
+'Second half of opening: writes the epoch row. Fills are refused until every transaction older than it has ended.';
+revoke execute on function meshcache._open() from public;
+
+create or replace procedure meshcache.open_cache()
+language plpgsql
+security invoker
+as $$
+begin
+    if meshcache._is_open() then
+        return;
+    end if;
+    perform meshcache._purge();
+    commit;
+    perform meshcache._open();
+    commit;
+end
+$$;
+comment on procedure meshcache.open_cache() is
+'Opens the cache after a crash or a restore, in two transactions of its own. Does nothing when it is open.';
+revoke execute on procedure meshcache.open_cache() from public;

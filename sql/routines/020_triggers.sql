@@ -1,0 +1,178 @@
+-- Mark triggers on one source table and on everything below it. The trigger functions meshcache._mark_<id>_* are
+-- generated per source table (templates/mark_functions.sql); here they are attached.
+--
+-- Ordinary sessions fire statement triggers with transition tables: one function call per statement, whatever the
+-- number of rows. A statement fires the triggers of the table it names and of no other, so each partition has its own
+-- set. Sessions with session_replication_role = replica and the apply workers of logical replication fire neither
+-- those nor, for the latter, any statement trigger: they get row triggers that are ENABLE REPLICA.
+
+create or replace function meshcache._members(p_relation regclass)
+returns oid []
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+    with recursive tree (relation) as (
+        select i.inhrelid from pg_inherits as i where i.inhparent = p_relation
+        union
+        select i.inhrelid from pg_inherits as i inner join tree as t on i.inhparent = t.relation
+    )
+    select coalesce(array_agg(relation order by relation), '{}') from tree
+$$;
+comment on function meshcache._members(regclass) is 'Partitions and inheritance children at any depth, ordered by oid.';
+revoke execute on function meshcache._members(regclass) from public;
+
+-- The function of the guard triggers; their WHEN clause does the work and is never true.
+create or replace function meshcache._never()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return null;
+end
+$$;
+comment on function meshcache._never() is 'Never called: the guard triggers act in their WHEN clause.';
+revoke execute on function meshcache._never() from public;
+
+create or replace function meshcache._wanted_triggers(p_source_id integer)
+returns table (relation oid, trigger_name text, enabled "char", definition text)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+    with source as (
+        select s.id, s.relation::oid as root from meshcache.source_table as s where s.id = p_source_id
+    ),
+    member as (
+        select s.id, s.root as relation from source as s
+        union all
+        select s.id, c.oid
+        from source as s
+        cross join unnest(meshcache._members(s.root::regclass)) as m (relation)
+        inner join pg_class as c on c.oid = m.relation and c.relkind in ('r', 'p')
+    ),
+    -- While a statement runs, its transaction sees rows that are not marked yet (in the application's own triggers,
+    -- in volatile functions that the statement calls). One "+" per running statement sends its reads to the source;
+    -- the function that leaves the marks takes it off again, and so does a rollback.
+    guard (event) as (values ('insert'), ('update'), ('delete')),
+    statement (event, transition) as (
+        values
+        ('insert', 'referencing new table as new_rows'),
+        ('update', 'referencing old table as old_rows new table as new_rows'),
+        ('delete', 'referencing old table as old_rows'),
+        ('truncate', '')
+    )
+    select
+        m.relation,
+        format('meshcache_%s_guard_%s', m.id, g.event),
+        'O'::"char",
+        format(
+            'create trigger %I before %s on %s for each statement when (pg_catalog.set_config(%L, '
+            || 'coalesce(pg_catalog.current_setting(%L, true), %L) || %L, true) is null) execute function meshcache._never()',
+            format('meshcache_%s_guard_%s', m.id, g.event), g.event, m.relation::regclass,
+            'meshcache.writing', 'meshcache.writing', '', '+'
+        )
+    from member as m
+    cross join guard as g
+    union all
+    select
+        m.relation,
+        format('meshcache_%s_mark_%s', m.id, t.event),
+        case when t.event = 'truncate' then 'A' else 'O' end::"char",
+        format(
+            'create trigger %I after %s on %s %s for each statement execute function meshcache.%I()',
+            format('meshcache_%s_mark_%s', m.id, t.event), t.event, m.relation::regclass, t.transition,
+            format('_mark_%s_%s', m.id, t.event)
+        )
+    from member as m
+    cross join statement as t
+    union all
+    -- Row triggers of a partitioned table are cloned to its partitions by the server, also to later ones.
+    select
+        m.relation,
+        format('meshcache_%s_mark_row', m.id),
+        'R'::"char",
+        format(
+            'create trigger %I after insert or update or delete on %s for each row execute function meshcache.%I()',
+            format('meshcache_%s_mark_row', m.id), m.relation::regclass, format('_mark_%s_row', m.id)
+        )
+    from member as m
+    inner join pg_class as c on c.oid = m.relation
+    where not c.relispartition
+$$;
+comment on function meshcache._wanted_triggers(integer) is 'The triggers that a source table and its members should carry.';
+revoke execute on function meshcache._wanted_triggers(integer) from public;
+
+create or replace function meshcache._missing_triggers(p_source_id integer)
+returns table (relation oid, trigger_name text, enabled "char", definition text, present boolean)
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select w.relation, w.trigger_name, w.enabled, w.definition, t.oid is not null
+    from meshcache._wanted_triggers(p_source_id) as w
+    left join pg_trigger as t on t.tgrelid = w.relation and t.tgname = w.trigger_name
+    where t.oid is null or t.tgenabled is distinct from w.enabled
+$$;
+comment on function meshcache._missing_triggers(integer) is 'Triggers that are absent, disabled or enabled for the wrong sessions.';
+revoke execute on function meshcache._missing_triggers(integer) from public;
+
+-- Needs: ownership of the tables. Locks: SHARE ROW EXCLUSIVE on each table that lacks a trigger, until commit.
+create or replace function meshcache._sync_triggers(p_source_id integer)
+returns integer
+language plpgsql
+security invoker
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_missing record;
+    v_count integer := 0;
+begin
+    for v_missing in select * from meshcache._missing_triggers(p_source_id)
+    loop
+        if not v_missing.present then
+            execute v_missing.definition;
+        end if;
+        if v_missing.present or v_missing.enabled <> 'O' then
+            execute format(
+                'alter table %s enable %s trigger %I',
+                v_missing.relation::regclass,
+                case v_missing.enabled when 'A' then 'always' when 'R' then 'replica' else '' end,
+                v_missing.trigger_name
+            );
+        end if;
+        v_count := v_count + 1;
+    end loop;
+    update meshcache.source_table as s
+    set children = meshcache._members(s.relation)
+    where s.id = p_source_id and s.children is distinct from meshcache._members(s.relation);
+    return v_count;
+end
+$$;
+comment on function meshcache._sync_triggers(integer) is
+'Creates or enables the triggers that are missing and notes the partitions. Returns how many it touched.';
+revoke execute on function meshcache._sync_triggers(integer) from public;
+
+create or replace function meshcache._drop_triggers(p_source_id integer)
+returns void
+language plpgsql
+security invoker
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_trigger record;
+begin
+    for v_trigger in
+        select t.tgrelid::regclass as relation, t.tgname as name
+        from pg_trigger as t
+        where t.tgname like format('meshcache\_%s\_%%', p_source_id) and not t.tgisinternal
+            and t.tgparentid = 0
+            and t.tgfoid in (select p.oid from pg_proc as p where p.pronamespace = 'meshcache'::regnamespace)
+    loop
+        execute format('drop trigger %I on %s', v_trigger.name, v_trigger.relation);
+    end loop;
+end
+$$;
+comment on function meshcache._drop_triggers(integer) is 'Drops every mark trigger of a source table, on it and on its partitions.';
+revoke execute on function meshcache._drop_triggers(integer) from public;

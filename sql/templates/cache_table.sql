@@ -1,0 +1,29 @@
+-- The cache table of one cached view. Composed by render.py.
+
+-- part: table
+create unlogged table meshcache_data.{name} as
+select
+    s.*,
+    null::pg_snapshot as _filled_in,
+    null::xid8 as _filled_by,
+    null::timestamptz as _filled_at,
+    null::timestamptz as _expires_at
+from meshcache.{source} as s
+with no data
+
+-- part: shape
+-- Room for HOT updates: a fill updates no indexed column. ANALYZE would copy payload values into pg_statistic, which
+-- is logged and outlives them. Truncation by vacuum would lock readers out.
+alter table meshcache_data.{name}
+    add primary key ({keys}),
+    alter column _filled_in set not null,
+    alter column _filled_by set not null,
+    alter column _filled_at set not null,
+    set (fillfactor = 80, vacuum_truncate = false)
+    {no_statistics}
+
+-- part: no_statistics
+, alter column {column} set statistics 0
+
+-- part: tenant_index
+create index on meshcache_data.{name} ({tenant})

@@ -1,0 +1,79 @@
+-- The conditions that decide whether a cached row may be served. "c" is the cached row. Composed by render.py.
+
+-- part: no_mark
+-- Stale exactly if a mark is visible to this reader that the fill did not see, or that the fill's own transaction
+-- wrote after it.
+not exists (
+    select from meshcache.{mark_table} as m {joins}
+    where {match} and (m.xid = c._filled_by or not pg_catalog.pg_visible_in_snapshot(m.xid, c._filled_in))
+)
+
+-- part: no_wildcard
+not exists (
+    select from meshcache.wildcard_mark as w
+    where w.source_id = any({sources})
+        and (w.xid = c._filled_by or not pg_catalog.pg_visible_in_snapshot(w.xid, c._filled_in))
+)
+
+-- part: not_expired
+c._expires_at > pg_catalog.statement_timestamp()
+
+-- part: link
+inner join {link} as {alias} on {alias}.{from_column} = {previous}
+
+-- part: session
+-- A transaction in the middle of a statement on a source table has not left its marks yet; a session in replica mode
+-- leaves them row by row.
+coalesce(pg_catalog.current_setting('meshcache.writing', true), '') = ''
+and pg_catalog.current_setting('session_replication_role') <> 'replica'
+
+-- part: same_children
+-- Nothing fires when a partition is attached, detached or dropped: the reader compares them with those of the install.
+(select t.children from meshcache.source_table as t where t.id = {source_id}) = array(
+    select i.inhrelid from pg_catalog.pg_inherits as i
+    where i.inhparent = any({root}::regclass::oid || (select t.children from meshcache.source_table as t where t.id = {source_id}))
+        {not_detaching}
+    order by i.inhrelid
+)
+
+-- part: not_detaching
+and not i.inhdetachpending
+
+-- part: usable_complete
+(
+    select true from meshcache_data.view_state as v
+    where v.view_id = {view_id} and v.xmin = v.written_as and v.tableoid = v.table_oid
+        and {session}
+        and not exists (
+            select from meshcache.wildcard_mark as w
+            where w.source_id = any({sources})
+                and (w.xid = v.complete_by or not pg_catalog.pg_visible_in_snapshot(w.xid, v.complete_in))
+        )
+)
+
+-- part: usable_on_demand
+(
+    select true from meshcache_data.epoch as e
+    where e.xmin = e.opened_by::xid and e.tableoid = e.table_oid
+        and {session}
+)
+
+-- part: fresh_complete
+{usable} and {tests}
+
+-- part: fresh_on_demand
+{usable} and c.xmin = c._filled_by::xid and {tests}
+
+-- part: candidates
+-- Only marks that the last whole fill did not contain can ask for anything.
+array(
+    select {value} from meshcache.{mark_table} as m
+    inner join meshcache_data.view_state as v
+        on v.view_id = {view_id} and (m.xid = v.complete_by or not pg_catalog.pg_visible_in_snapshot(m.xid, v.complete_in))
+    {joins}
+)
+
+-- part: expired
+array(
+    select c.{key} from meshcache_data.{name} as c where c._expires_at <= pg_catalog.statement_timestamp()
+)

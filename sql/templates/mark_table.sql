@@ -1,0 +1,7 @@
+-- A mark table: which values of the marked columns were written by which transaction. Composed by render.py.
+-- vacuum_truncate is off because truncation takes a lock that the application's writes would wait for.
+create unlogged table meshcache.{mark_table} (
+    {column_definitions},
+    xid xid8 not null default pg_catalog.pg_current_xact_id(),
+    primary key ({columns}, xid)
+) with (vacuum_truncate = false, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000)
