@@ -1,3 +1,50 @@
-"""A cache that lives in PostgreSQL: this module is the list of its public names and nothing else."""
+"""meshcache-pg: a cache inside PostgreSQL whose rows are exactly what their source query returns in the same
+snapshot.
+
+The names are imported when they are first used: `meshcache --help` must not wait for SQLAlchemy and Alembic.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from meshcache_pg.bound_view import BoundView
+    from meshcache_pg.cache import MeshCache
+    from meshcache_pg.definition import Definition, load, parse
+    from meshcache_pg.repository import MISSING, Listing, Origin, Result
+    from meshcache_pg.settings import Settings
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "MISSING",
+    "BoundView",
+    "Definition",
+    "Listing",
+    "MeshCache",
+    "Origin",
+    "Result",
+    "Settings",
+    "__version__",
+    "load",
+    "parse",
+]
+
+_HOMES = {
+    "BoundView": "bound_view",
+    "MeshCache": "cache",
+    "Definition": "definition",
+    "load": "definition",
+    "parse": "definition",
+    "MISSING": "repository",
+    "Listing": "repository",
+    "Origin": "repository",
+    "Result": "repository",
+    "Settings": "settings",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,5 +1,5 @@
-"""What is declared against what is installed: list, plan, apply, drop. All of it works on the caller's connection and
-in the caller's transaction; nothing is committed here.
+"""What is declared against what is installed: list, plan, apply, drop. All of it works on the caller's
+connection and in the caller's transaction; nothing is committed here.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,9 @@ Action = Literal["create", "replace", "repair", "drop", "keep"]
 
 @dataclass(frozen=True, slots=True)
 class InstalledView:
-    """One row of the catalog. `whole` is False when an object of it is missing (a dropped schema, table or function)."""
+    """One row of the catalog. `whole` is False when an object of it is missing (a dropped schema, table or
+    function).
+    """
 
     id: int
     name: str
@@ -97,7 +99,9 @@ def plan(connection: Connection, definitions: Sequence[Definition], *, prune: bo
     for name in have:
         if name not in names:
             drop = Step("drop", name, "no longer declared")
-            steps.append(drop if prune else Step("keep", name, "not among these definitions (--prune would drop it)"))
+            steps.append(
+                drop if prune else Step("keep", name, "not among these definitions (--prune would drop it)")
+            )
     with translated():
         damaged = connection.scalars(text(query("catalog", "damaged_sources"))).all()
     steps += [Step("repair", name, "mark triggers or partitions are not as installed") for name in damaged]
@@ -114,8 +118,9 @@ def _changes(view: InstalledView, definition: Definition) -> str:
 def apply(connection: Connection, steps: Sequence[Step]) -> None:
     """Carry out a plan in the caller's transaction; all or nothing.
 
-    Needs: ownership of the source tables. Locks: SHARE ROW EXCLUSIVE on source tables whose triggers change, ACCESS
-    EXCLUSIVE on the cache's own objects that are replaced; no wait is longer than half a second (LockBusy).
+    Needs: ownership of the source tables. Locks: SHARE ROW EXCLUSIVE on source tables whose triggers change,
+    ACCESS EXCLUSIVE on the cache's own objects that are replaced; no wait is longer than half a second
+    (LockBusy).
     """
     with translated():
         require(connection)
@@ -131,7 +136,9 @@ def apply(connection: Connection, steps: Sequence[Step]) -> None:
 
 
 def check(connection: Connection, steps: Sequence[Step]) -> None:
-    """Find out whether the server accepts a plan, without keeping anything: it is carried out and rolled back."""
+    """Find out whether the server accepts a plan, without keeping anything: it is carried out and rolled
+    back.
+    """
     savepoint = connection.begin_nested()
     try:
         apply(connection, steps)

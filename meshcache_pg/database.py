@@ -1,13 +1,16 @@
-"""The few things that every module does with a connection in the same way: DDL text, error translation, versions."""
+"""The few things that every module does with a connection in the same way: DDL text, error translation,
+versions.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import Connection, Engine, create_engine, make_url
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 from meshcache_pg.errors import (
     ConfigurationError,
@@ -44,13 +47,19 @@ def translate(error: DBAPIError) -> MeshcacheError | None:
     if ours:
         return ours
     if state == "42501":
-        return MissingRight(message, hint=hint or "Run this as the role that owns the tables and ran migrate.")
+        return MissingRight(
+            message, hint=hint or "Run this as the role that owns the tables and ran migrate."
+        )
     if state in ("55P03", "40P01", "57014"):
         return LockBusy(message, hint=hint or "Somebody holds a lock for long; try again when it is gone.")
     if state in ("3F000", "42P01", "42883") and "meshcache" in message:
         return NotInstalled(message, hint="Run: meshcache migrate")
-    if isinstance(error, OperationalError) and (error.connection_invalidated or not state or state[:2] in ("08", "28", "3D", "53", "57")):
-        return ConnectionFailed(message, hint=hint or "Check the DSN: --dsn, MESHCACHE_DSN, DATABASE_URL or libpq's PG*.")
+    if isinstance(error, OperationalError) and (
+        error.connection_invalidated or not state or state[:2] in ("08", "28", "3D", "53", "57")
+    ):
+        return ConnectionFailed(
+            message, hint=hint or "Check the DSN: --dsn, MESHCACHE_DSN, DATABASE_URL or libpq's PG*."
+        )
     return None
 
 
@@ -67,24 +76,29 @@ def translated() -> Iterator[None]:
 
 
 def parse_url(dsn: str) -> URL:
-    """A DSN as users write it (postgres://, postgresql://, libpq's key=value, or '') as a SQLAlchemy URL for psycopg."""
+    """A DSN as users write it (postgres://, postgresql://, libpq's key=value, or '') as a SQLAlchemy URL for
+    psycopg.
+    """
     if "://" not in dsn:
         return URL.create("postgresql+psycopg", query={}) if not dsn.strip() else _from_conninfo(dsn)
     try:
         url = make_url(dsn)
     except ArgumentError as error:
-        raise ConfigurationError("the DSN cannot be read", hint="Write postgresql://user@host:port/database") from error
+        raise ConfigurationError(
+            "the DSN cannot be read", hint="Write postgresql://user@host:port/database"
+        ) from error
     if url.get_backend_name() not in ("postgresql", "postgres"):
-        raise ConfigurationError(f"{url.drivername!r} is not PostgreSQL", hint="Write postgresql://user@host:port/database")
+        raise ConfigurationError(
+            f"{url.drivername!r} is not PostgreSQL", hint="Write postgresql://user@host:port/database"
+        )
     if url.drivername not in ("postgresql", "postgres", "postgresql+psycopg"):
-        raise ConfigurationError(f"the driver of {url.drivername!r} is not supported", hint="Use postgresql+psycopg://")
+        raise ConfigurationError(
+            f"the driver of {url.drivername!r} is not supported", hint="Use postgresql+psycopg://"
+        )
     return url.set(drivername="postgresql+psycopg")
 
 
 def _from_conninfo(dsn: str) -> URL:
-    import psycopg
-    from psycopg.conninfo import conninfo_to_dict
-
     try:
         parts: dict[str, Any] = dict(conninfo_to_dict(dsn))
     except psycopg.ProgrammingError as error:
@@ -94,17 +108,11 @@ def _from_conninfo(dsn: str) -> URL:
     return URL.create("postgresql+psycopg", query={k: str(v) for k, v in parts.items()})
 
 
-def make_engine(dsn: str, *, application_name: str, pool_size: int = 5, **options: Any) -> Engine:
+def make_engine(dsn: str, *, application_name: str) -> Engine:
     """An engine of ours, never the application's. Connections are made when they are first needed."""
-    try:
-        return create_engine(
-            parse_url(dsn),
-            poolclass=QueuePool,
-            pool_size=pool_size,
-            connect_args={"application_name": application_name, **options},
-        )
-    except NoSuchModuleError as error:
-        raise ConfigurationError(str(error)) from error
+    return create_engine(
+        parse_url(dsn), pool_size=2, max_overflow=10, connect_args={"application_name": application_name}
+    )
 
 
 def check_server(connection: Connection) -> int:
@@ -113,6 +121,7 @@ def check_server(connection: Connection) -> int:
     if number < MINIMUM_SERVER:
         version = connection.exec_driver_sql("show server_version").scalar_one()
         raise UnsupportedServer(
-            f"this server is PostgreSQL {version}", hint="meshcache needs 13 or later (pg_current_snapshot, xid8)."
+            f"this server is PostgreSQL {version}",
+            hint="meshcache needs 13 or later (pg_current_snapshot, xid8).",
         )
     return number

@@ -1,4 +1,5 @@
-"""What a user declares: a cached view or a rollup as a file of header lines and one SELECT. Knows no database.
+"""What a user declares: a cached view or a rollup as a file of header lines and one SELECT. Knows no
+database.
 
     -- What it serves, in a sentence.
     -- name: order_card
@@ -7,9 +8,9 @@
     -- depends: orders(id) = (id) columns (id, status)
     select o.id, o.status from orders o
 
-Every name that is generated from a declared name must fit PostgreSQL's 63 bytes (identifiers longer than that are cut
-off silently); the longest are `_<name>_fill_all` and `<name>_invalidate`, so a name has at most 63 - 11 = 52 bytes, and
-48 are allowed.
+Every name that is generated from a declared name must fit PostgreSQL's 63 bytes (identifiers longer than that
+are cut off silently); the longest are `_<name>_fill_all` and `<name>_invalidate`, so a name has at most 63 -
+11 = 52 bytes, and 48 are allowed.
 """
 
 import hashlib
@@ -27,10 +28,29 @@ Coverage = Literal["complete", "on_demand"]
 
 _Choice = TypeVar("_Choice", bound=str)
 
+_KINDS: tuple[Kind, ...] = ("cached_view", "rollup")
+_COVERAGES: tuple[Coverage, ...] = ("complete", "on_demand")
+
 MAX_NAME_BYTES = 48
 _RESERVED = frozenset(
-    "cached_view source_table mark_table dependency rollup_refresh routine wildcard_mark schema_version "
-    "epoch view_state counter invalidate invalidate_source open_cache refresh sweep".split()
+    [
+        "cached_view",
+        "source_table",
+        "mark_table",
+        "dependency",
+        "rollup_refresh",
+        "routine",
+        "wildcard_mark",
+        "schema_version",
+        "epoch",
+        "view_state",
+        "counter",
+        "invalidate",
+        "invalidate_source",
+        "open_cache",
+        "refresh",
+        "sweep",
+    ]
 )
 _SUFFIXES = ("_source", "_rows", "_get", "_fill", "_invalidate")
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
@@ -65,8 +85,9 @@ class Link:
 class Depends:
     """One declared dependency: rows of `table` whose `columns`, through `links`, equal `view_columns`.
 
-    `matter` are the columns whose change is of interest; None means all. A flush has no columns: any change of the
-    table makes every row stale. Table names are as written, quoted or not, and are resolved by the search_path.
+    `matter` are the columns whose change is of interest; None means all. A flush has no columns: any change
+    of the table makes every row stale. Table names are as written, quoted or not, and are resolved by the
+    search_path.
     """
 
     table: str
@@ -120,7 +141,9 @@ def parse_duration(value: str, where: str) -> timedelta:
     """`1h30m`, `90s`, `250ms`, `7d`: positive, units in that spelling."""
     found = _DURATION.findall(value)
     if not found or "".join(a + b for a, b in found) != value.replace(" ", ""):
-        raise DefinitionError(f"{where}: {value!r} is no duration", hint="Write it like 30s, 15m, 1h30m or 7d.")
+        raise DefinitionError(
+            f"{where}: {value!r} is no duration", hint="Write it like 30s, 15m, 1h30m or 7d."
+        )
     total = sum((timedelta(**{_UNITS[unit]: int(number)}) for number, unit in found), timedelta())
     if total <= timedelta():
         raise DefinitionError(f"{where}: the duration {value!r} is not positive")
@@ -142,9 +165,7 @@ def _depends(value: str, where: str) -> Depends:
             "`table(column) via link(a -> b) = (view_column)`, or `table flush`.",
         )
     table, columns, via, view_columns, _flush, matter = match.groups()
-    links = tuple(
-        Link(link_table, *_names(a), *_names(b)) for link_table, a, b in _LINK.findall(via or "")
-    )
+    links = tuple(Link(link_table, *_names(a), *_names(b)) for link_table, a, b in _LINK.findall(via or ""))
     if via and _LINK.sub("", via).strip():
         raise DefinitionError(f"{where}: cannot read the links {via!r}", hint="Write `via table(a -> b)`.")
     wanted, given = _names(view_columns or ""), _names(columns or "")
@@ -202,10 +223,12 @@ def parse(text: str, where: str) -> Definition:
             single[key] = value
     definition = Definition(
         name=single.get("name", Path(where).stem),
-        kind=_choice(single, "kind", ("cached_view", "rollup"), "cached_view", where),
+        kind=_choice(single, "kind", _KINDS, "cached_view", where),
         key=_names(single.get("key", "")),
         query=query,
-        coverage=_choice(single, "coverage", ("complete", "on_demand"), None, where),
+        coverage=_choice(single, "coverage", _COVERAGES, "on_demand", where)
+        if single.get("kind") != "rollup"
+        else None,
         tenant=_names(single["tenant"])[0] if "tenant" in single else None,
         ttl=parse_duration(single["ttl"], where) if "ttl" in single else None,
         refresh_every=parse_duration(single["refresh_every"], where) if "refresh_every" in single else None,
@@ -215,19 +238,21 @@ def parse(text: str, where: str) -> Definition:
         text=text,
     )
     _check(definition, where)
+    if definition.kind == "rollup" and "coverage" in single:
+        raise DefinitionError(
+            f"{where}: a rollup has no coverage", hint="It always holds every row of its SELECT."
+        )
     return definition
 
 
 def _choice(
-    single: dict[str, str], key: str, choices: tuple[_Choice, ...], default: _Choice | None, where: str
+    single: dict[str, str], key: str, choices: tuple[_Choice, ...], default: _Choice, where: str
 ) -> _Choice:
     """The header's value, one of `choices`."""
     value = single.get(key, default)
     for choice in choices:
         if value == choice:
             return choice
-    if value is None:
-        return choices[-1]
     raise DefinitionError(f"{where}: {key} cannot be {value!r}", hint=f"It is one of: {', '.join(choices)}.")
 
 
@@ -244,11 +269,13 @@ def _check(definition: Definition, where: str) -> None:
             )
     elif definition.refresh_every:
         raise DefinitionError(
-            f"{where}: refresh_every is for rollups", hint="A cached view is always exact; -- ttl: limits its age."
+            f"{where}: refresh_every is for rollups",
+            hint="A cached view is always exact; -- ttl: limits its age.",
         )
     elif not definition.depends:
         raise DefinitionError(
-            f"{where}: no dependency is declared", hint="Add `-- depends: table(column) = (view_column)` lines."
+            f"{where}: no dependency is declared",
+            hint="Add `-- depends: table(column) = (view_column)` lines.",
         )
 
 

@@ -4,6 +4,7 @@
     ├── ConfigurationError    3  a setting or a DSN is missing or wrong
     ├── ConnectionFailed      3  no connection to PostgreSQL
     ├── DefinitionError          a cached view or rollup is not declared as it must be
+    ├── InvalidKey               a key (or filter) that the cached view cannot have
     ├── PlanRefused              the declared state cannot be reached safely from the installed one
     ├── NotInstalled             this database has no meshcache schema, or an older one
     ├── LockBusy              5  another process does this work at this moment
@@ -47,6 +48,12 @@ class DefinitionError(MeshcacheError):
     """A cached view or rollup is not declared as it must be."""
 
 
+class InvalidKey(MeshcacheError):
+    """A key, filter, limit or offset that the cached view cannot be asked for; the transaction stays
+    usable.
+    """
+
+
 class PlanRefused(MeshcacheError):
     """The declared state cannot be reached safely from the installed one."""
 
@@ -79,7 +86,16 @@ class EmbeddedServerError(MeshcacheError):
     """The private PostgreSQL of the demo and the tests did not start or stop."""
 
 
-SQLSTATES: Final[Mapping[str, type[MeshcacheError]]] = MappingProxyType({})
+SQLSTATES: Final[Mapping[str, type[MeshcacheError]]] = MappingProxyType(
+    {
+        "MC001": DefinitionError,  # no cached view of that name
+        "MC002": DefinitionError,  # no cached view depends on that table
+        "MC003": ConfigurationError,  # maintenance under another isolation level than READ COMMITTED
+        "MC004": LockBusy,  # a fill inside a savepoint
+        "MC005": DefinitionError,  # no such refresh mode
+        "MC006": NotInstalled,  # the cache table is gone: apply again
+    }
+)
 
 
 def from_sqlstate(sqlstate: str | None, message: str, *, hint: str | None = None) -> MeshcacheError | None:

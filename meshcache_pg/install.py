@@ -1,8 +1,10 @@
-"""Turns resolved definitions into objects in the database and back into nothing: the DDL side of `apply` and `drop`.
+"""Turns resolved definitions into objects in the database and back into nothing: the DDL side of `apply` and
+`drop`.
 
-Everything here runs in the caller's one transaction. DDL waits for locks and makes others wait behind it, so each wait
-is cut short well below deadlock_timeout (1 s by default): the application's transactions are then never the ones that
-the server's deadlock detector finds, and a caller whose attempt was cut short tries again.
+Everything here runs in the caller's one transaction. DDL waits for locks and makes others wait behind it, so
+each wait is cut short well below deadlock_timeout (1 s by default): the application's transactions are then
+never the ones that the server's deadlock detector finds, and a caller whose attempt was cut short tries
+again.
 """
 
 import json
@@ -13,9 +15,9 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from meshcache_pg import render_marks
-from meshcache_pg.database import execute_ddl, primary_message
+from meshcache_pg.database import execute_ddl, primary_message, translated
 from meshcache_pg.definition import Definition
-from meshcache_pg.errors import DefinitionError
+from meshcache_pg.errors import DefinitionError, NotInstalled
 from meshcache_pg.render import (
     CORE,
     DATA,
@@ -44,7 +46,9 @@ def begin(connection: Connection) -> None:
 
 
 def install(connection: Connection, definition: Definition) -> int:
-    """Create or replace one cached view or rollup; returns its id. Marks and triggers follow in `sync_sources`."""
+    """Create or replace one cached view or rollup; returns its id. Marks and triggers follow in
+    `sync_sources`.
+    """
     drop_objects(connection, definition.name)
     try:
         view_id = _register(connection, definition)
@@ -74,11 +78,13 @@ def install(connection: Connection, definition: Definition) -> int:
 def _definition_error(definition: Definition, error: DBAPIError) -> Exception:
     """What the server says of a SELECT or a key is the user's to mend; anything else stays what it is."""
     state = getattr(error.orig, "sqlstate", None) or ""
-    # 42: syntax and names, 0A: not supported, 22/21: data, 23: constraint. Locks (55) and the like are not about
-    # the definition.
+    # 42: syntax and names, 0A: not supported, 22/21: data, 23: constraint. Locks (55) and the like are not
+    # about the definition.
     if state[:2] in {"42", "0A", "22", "21", "23"} and state != "42501":
         message, hint = primary_message(error)
-        return DefinitionError(f"{definition.name}: {message}", hint=hint or "Correct the definition's SELECT.")
+        return DefinitionError(
+            f"{definition.name}: {message}", hint=hint or "Correct the definition's SELECT."
+        )
     return error
 
 
@@ -139,7 +145,9 @@ def _install_rollup(connection: Connection, definition: Definition) -> None:
         execute_ddl(connection, sql_text(statement))
 
 
-def _store(connection: Connection, view_id: int, position: int, found: ResolvedDependency) -> ResolvedDependency:
+def _store(
+    connection: Connection, view_id: int, position: int, found: ResolvedDependency
+) -> ResolvedDependency:
     """Write one dependency to the catalog, with its source and mark table; returns it with their ids."""
     source_id: int = connection.execute(text(_q("ensure_source")), {"oid": found.source_id}).scalar_one()
     mark_id: int | None = None
@@ -155,7 +163,8 @@ def _store(connection: Connection, view_id: int, position: int, found: ResolvedD
             columns = [Column(name, types[name]) for name in found.columns]
             execute_ddl(connection, render_marks.mark_table(row.id, columns))
     links = [
-        {"table": sql_text(link.table.sql), "from": link.from_column, "to": link.to_column} for link in found.links
+        {"table": sql_text(link.table.sql), "from": link.from_column, "to": link.to_column}
+        for link in found.links
     ]
     connection.execute(
         text(_q("insert_dependency")),
@@ -208,7 +217,11 @@ def drop_objects(connection: Connection, name: str) -> None:
     if view_id is not None:
         for table in ("view_state", "counter"):
             connection.execute(
-                text(sql_text(sql.SQL("delete from {} where view_id = :id").format(sql.Identifier(DATA, table)))),
+                text(
+                    sql_text(
+                        sql.SQL("delete from {} where view_id = :id").format(sql.Identifier(DATA, table))
+                    )
+                ),
                 {"id": view_id},
             )
         connection.execute(text(_q("delete_dependencies")), {"view_id": view_id})
@@ -223,16 +236,18 @@ def forget(connection: Connection, name: str) -> None:
 def sync_sources(connection: Connection, source_ids: Iterable[int]) -> None:
     """Bring mark tables, trigger functions and triggers of source tables to what the catalog asks for.
 
-    Locks each table whose triggers or trigger functions change in SHARE ROW EXCLUSIVE mode until commit: a statement
-    that began under the old triggers has then ended, and the next one sees the new ones. Without that, a writer that
-    still runs the old function could leave out a mark that a new view depends on.
+    Locks each table whose triggers or trigger functions change in SHARE ROW EXCLUSIVE mode until commit: a
+    statement that began under the old triggers has then ended, and the next one sees the new ones. Without
+    that, a writer that still runs the old function could leave out a mark that a new view depends on.
     """
     unused = connection.execute(text(_q("unused_marks"))).all()
     touched = set(source_ids) | {row.source_id for row in unused}
     work = []
     for source_id in sorted(touched):
         state = connection.execute(text(_q("source_state")), {"source_id": source_id}).one()
-        functions = _functions(connection, source_id, state) if state.used and state.present else []
+        functions = (
+            _functions(connection, source_id, state.oid, state.flush) if state.used and state.present else []
+        )
         if _is_current(connection, source_id, functions) and state.used:
             continue
         work.append((source_id, state, functions))
@@ -259,8 +274,8 @@ def sync_sources(connection: Connection, source_ids: Iterable[int]) -> None:
             connection.execute(text(_q("delete_source")), {"id": source_id})
 
 
-def _functions(connection: Connection, source_id: int, state: "object") -> list[str]:
-    oid = state.oid  # type: ignore[attr-defined]
+def _functions(connection: Connection, source_id: int, oid: int, flush: Sequence[int]) -> list[str]:
+    """The statements that create the trigger functions of one source table."""
     types = {r.name: r.type for r in connection.execute(text(_q("columns")), {"oid": oid})}
     marks = [
         MarkTable(
@@ -271,8 +286,7 @@ def _functions(connection: Connection, source_id: int, state: "object") -> list[
         for row in connection.execute(text(_q("source_marks")), {"source_id": source_id})
     ]
     primary_key = tuple(connection.scalars(text(_q("primary_key")), {"oid": oid}).all())
-    flush = state.flush  # type: ignore[attr-defined]
-    return list(render_marks.functions(MarkedSource(source_id, tuple(marks), primary_key, flush)))
+    return list(render_marks.functions(MarkedSource(source_id, tuple(marks), primary_key, tuple(flush))))
 
 
 def _is_current(connection: Connection, source_id: int, functions: Sequence[str]) -> bool:
@@ -286,3 +300,24 @@ def _is_current(connection: Connection, source_id: int, functions: Sequence[str]
         if body is None or body not in statement:
             return False
     return bool(functions)
+
+
+def uninstall(connection: Connection) -> None:
+    """Remove all of the cache: triggers, views, functions, both schemas. Needs: the installing role.
+
+    Locks every source table in ACCESS EXCLUSIVE mode until commit, in one order and with bounded waits. A
+    view of the application's own that reads a cached view is a reason to stop, with its name, not to drop it
+    too.
+    """
+    connection.execute(text("select set_config('lock_timeout', :t, true)"), {"t": LOCK_TIMEOUT})
+    if not connection.scalar(text("select to_regclass('meshcache.cached_view') is not null")):
+        raise NotInstalled("there is nothing to uninstall: this database has no meshcache schema")
+    with translated():
+        for table in connection.scalars(text(_q("watched_tables"))).all():
+            execute_ddl(connection, f"lock table {table} in access exclusive mode")
+        for source_id in connection.scalars(text("select id from meshcache.source_table order by id")).all():
+            connection.execute(text(_q("drop_triggers")), {"source_id": source_id})
+        for name in connection.scalars(text("select name from meshcache.cached_view order by name")).all():
+            drop_objects(connection, name)
+        execute_ddl(connection, "drop schema if exists meshcache_data cascade")
+        execute_ddl(connection, "drop schema meshcache cascade")

@@ -1,15 +1,17 @@
-"""The one runner of migrations and routines. `meshcache migrate`, the project's own Alembic environment and an
-application's revision (`meshcache_pg.migrate.upgrade(op.get_bind())`) all come here, so that no Alembic environment
-is ever started inside another one.
+"""The one runner of migrations and routines. `meshcache migrate`, the project's own Alembic environment and
+an application's revision (`meshcache_pg.migrate.upgrade(op.get_bind())`) all come here, so that no Alembic
+environment is ever started inside another one.
 
-Migrations are the SQL pairs of sql/migrations, in the order of the Alembic revisions that name them; the version stands
-in meshcache.schema_version, a table of ours. Routines (sql/routines) are run again whenever their text changed.
+Migrations are the SQL pairs of sql/migrations, in the order of the Alembic revisions that name them; the
+version stands in meshcache.schema_version, a table of ours. Routines (sql/routines) are run again whenever
+their text changed.
 """
 
 import hashlib
 
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from psycopg import sql as composing
 from sqlalchemy import Connection, text
 
 from meshcache_pg import sql
@@ -47,7 +49,7 @@ def require(connection: Connection) -> None:
         raise NotInstalled("this database has no meshcache schema", hint="Run: meshcache migrate")
     if version != wanted or _changed_routines(connection):
         raise NotInstalled(
-            f"this database has meshcache schema {version}, this package needs {wanted} with its own routines",
+            f"this database has meshcache schema {version}, this package needs {wanted} and its routines",
             hint="Run: meshcache migrate",
         )
 
@@ -62,7 +64,10 @@ def _hash(body: str) -> str:
 
 
 def _changed_routines(connection: Connection) -> list[tuple[str, str]]:
-    known = {r.name: r.content_hash for r in connection.execute(text("select name, content_hash from meshcache.routine"))}
+    known = {
+        r.name: r.content_hash
+        for r in connection.execute(text("select name, content_hash from meshcache.routine"))
+    }
     return [(name, body) for name, body in _routines() if known.get(name) != _hash(body)]
 
 
@@ -87,7 +92,8 @@ def run_routines(connection: Connection) -> list[str]:
 
 
 def upgrade(connection: Connection) -> list[str]:
-    """Bring the caller's database to this package's schema, inside the caller's transaction; [] when it was there.
+    """Bring the caller's database to this package's schema, inside the caller's transaction; [] when it was
+    there.
 
     Needs: CREATE on the database. Returns what was run. Raises UnsupportedServer below PostgreSQL 13.
     """
@@ -107,14 +113,20 @@ def upgrade(connection: Connection) -> list[str]:
     return done
 
 
+def _insert(table: str, *values: str) -> str:
+    row = composing.SQL(", ").join(composing.Literal(v) for v in values)
+    name = composing.Identifier(SCHEMA, table)
+    return sql.text(composing.SQL("insert into {} values ({});").format(name, row))
+
+
 def script() -> str:
     """The SQL of a fresh installation as one transaction, for those who run migrations by other means."""
     parts = ["begin;", "create schema if not exists meshcache;"]
     revisions = list(reversed(list(_scripts().iterate_revisions("head", "base"))))
     parts += [sql.read(f"migrations/{revision.module.NAME}.up.sql") for revision in revisions]
     parts.append("create table meshcache.schema_version (version_num varchar(32) not null primary key);")
-    parts.append(f"insert into meshcache.schema_version values ('{revisions[-1].revision}');")
+    parts.append(_insert("schema_version", revisions[-1].revision))
     for name, body in _routines():
-        parts += [body, f"insert into meshcache.routine values ('{name}', '{_hash(body)}');"]
+        parts += [body, _insert("routine", name, _hash(body))]
     parts += ["select meshcache._ensure_data();", "commit;"]
     return "\n".join(parts) + "\n"

@@ -1,5 +1,6 @@
-"""From a definition and its resolved dependencies to SQL text, so that what a cached view becomes can be read,
-printed and tested without a database. The SQL itself is in sql/templates/; here it is only put together.
+"""From a definition and its resolved dependencies to SQL text, so that what a cached view becomes can be
+read, printed and tested without a database. The SQL itself is in sql/templates/; here it is only put
+together.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -8,13 +9,13 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from meshcache_pg.definition import Definition
-from meshcache_pg.sql import Identifier, compose, text
+from meshcache_pg.sql import Identifier, compose, text, trusted
 
 DATA = "meshcache_data"
 CORE = "meshcache"
 
-# More distinct values than this in one statement become one wildcard mark: a bulk load then costs its writer one row,
-# and what it makes stale is so much that resolving it key by key would not pay.
+# More distinct values than this in one statement become one wildcard mark: a bulk load then costs its writer
+# one row, and what it makes stale is so much that resolving it key by key would not pay.
 WILDCARD_LIMIT = 1000
 
 # A fill by key takes one advisory lock per key out of a table that all sessions share, with room for
@@ -65,12 +66,14 @@ class MarkTable:
 
 @dataclass(frozen=True, slots=True)
 class MarkedSource:
-    """What the triggers of one source table have to do; with `flush`, any change leaves a wildcard mark."""
+    """What the triggers of one source table have to do; any change makes the views of `flush` (ids) stale as
+    a whole.
+    """
 
     id: int
     marks: tuple[MarkTable, ...]
     primary_key: tuple[str, ...]
-    flush: bool
+    flush: tuple[int, ...]
 
 
 def _i(name: str) -> sql.Identifier:
@@ -81,7 +84,9 @@ def _columns(alias: str, names: Sequence[str]) -> sql.Composed:
     return sql.SQL(", ").join(sql.Identifier(alias, n) for n in names)
 
 
-def _pairs(left: Callable[[str], sql.Composable], right: Callable[[str], sql.Composable], names: Sequence[str]) -> sql.Composed:
+def _pairs(
+    left: Callable[[str], sql.Composable], right: Callable[[str], sql.Composable], names: Sequence[str]
+) -> sql.Composed:
     return sql.SQL(" and ").join(sql.SQL("{} = {}").format(left(n), right(n)) for n in names)
 
 
@@ -94,7 +99,9 @@ def _ints(values: Sequence[int]) -> sql.Composable:
 
 
 class ViewRenderer:
-    """Renders the objects of one cached view. `view_id` is its catalog id, `server` the server_version_num."""
+    """Renders the objects of one cached view. `view_id` is its catalog id, `server` the
+    server_version_num.
+    """
 
     def __init__(
         self,
@@ -122,7 +129,9 @@ class ViewRenderer:
         yield text(compose("cache_table", "table", name=self.name, source=self.source))
         yield text(self._shape())
         if self.definition.tenant:
-            yield text(compose("cache_table", "tenant_index", name=self.name, tenant=_i(self.definition.tenant)))
+            yield text(
+                compose("cache_table", "tenant_index", name=self.name, tenant=_i(self.definition.tenant))
+            )
         if self.complete:
             yield text(self._rows_view())
         yield text(self._live_view())
@@ -139,8 +148,6 @@ class ViewRenderer:
         """The statement for the source view; `query` is the definition's own SELECT and stays as it is."""
         return f"create view {text(sql.Identifier(CORE, f'{self.definition.name}_source'))} as {query}"
 
-    # Conditions -----------------------------------------------------------------------------------------------
-
     def _joins(self, dependency: ResolvedDependency) -> tuple[sql.Composable, sql.Composable]:
         """The joins along the links, and the expression that must equal the view's column (one column)."""
         joins: list[sql.Composable] = []
@@ -149,7 +156,12 @@ class ViewRenderer:
             alias = f"l{number}"
             joins.append(
                 compose(
-                    "fresh", "link", link=link.table.sql, alias=_i(alias), from_column=_i(link.from_column), previous=end
+                    "fresh",
+                    "link",
+                    link=link.table.sql,
+                    alias=_i(alias),
+                    from_column=_i(link.from_column),
+                    previous=end,
                 )
             )
             end = sql.Identifier(alias, link.to_column)
@@ -179,7 +191,7 @@ class ViewRenderer:
             tests.append(compose("fresh", "no_wildcard", sources=self.sources))
         if self.definition.ttl:
             tests.append(compose("fresh", "not_expired"))
-        return _all(tests)
+        return _all(tests or [sql.SQL("true")])
 
     def _children(self) -> list[sql.Composable]:
         seen = {d.source_id: d for d in self.dependencies if d.has_children}
@@ -189,7 +201,6 @@ class ViewRenderer:
                 "fresh",
                 "same_children",
                 source_id=sql.Literal(d.source_id),
-                root=sql.Literal(text(d.relation.sql)),
                 not_detaching=detaching,
             )
             for d in seen.values()
@@ -198,7 +209,9 @@ class ViewRenderer:
     def _usable(self) -> sql.Composed:
         session = _all([compose("fresh", "session"), *self._children()])
         if self.complete:
-            return compose("fresh", "usable_complete", view_id=self.view_id, sources=self.sources, session=session)
+            return compose(
+                "fresh", "usable_complete", view_id=self.view_id, sources=self.sources, session=session
+            )
         return compose("fresh", "usable_on_demand", session=session)
 
     def _fresh(self) -> sql.Composed:
@@ -216,7 +229,12 @@ class ViewRenderer:
                         sql.SQL("{} = any({})").format(
                             sql.Identifier("s", column),
                             compose(
-                                "fresh", "candidates", value=value, mark_table=mark_table, view_id=self.view_id, joins=joins
+                                "fresh",
+                                "candidates",
+                                value=value,
+                                mark_table=mark_table,
+                                view_id=self.view_id,
+                                joins=joins,
                             ),
                         )
                         for value, column in zip(values, dependency.view_columns, strict=True)
@@ -234,20 +252,22 @@ class ViewRenderer:
                     ]
                 )
             )
-        return _all([sql.SQL("({})").format(f) for f in found], " or ")
-
-    # Objects --------------------------------------------------------------------------------------------------
+        return _all([sql.SQL("({})").format(f) for f in found] or [sql.SQL("false")], " or ")
 
     def _shape(self) -> sql.Composed:
         payload = [n for n in self.names if n not in self.definition.key and n != self.definition.tenant]
         silent = [compose("cache_table", "no_statistics", column=_i(n)) for n in payload]
-        return compose("cache_table", "shape", name=self.name, keys=self._keys(), no_statistics=_all(silent, "\n"))
+        return compose(
+            "cache_table", "shape", name=self.name, keys=self._keys(), no_statistics=_all(silent, "\n")
+        )
 
     def _keys(self) -> sql.Composed:
         return sql.SQL(", ").join(_i(k) for k in self.definition.key)
 
     def _same(self, left: str, right: str) -> sql.Composed:
-        return _pairs(lambda n: sql.Identifier(left, n), lambda n: sql.Identifier(right, n), self.definition.key)
+        return _pairs(
+            lambda n: sql.Identifier(left, n), lambda n: sql.Identifier(right, n), self.definition.key
+        )
 
     def _rows_view(self) -> sql.Composed:
         return compose(
@@ -267,10 +287,18 @@ class ViewRenderer:
     def _live_view(self) -> sql.Composed:
         if self.complete:
             return compose(
-                "live_view", "live_view_complete", name=self.name, rows=self.rows, r_columns=_columns("r", self.names)
+                "live_view",
+                "live_view_complete",
+                name=self.name,
+                rows=self.rows,
+                r_columns=_columns("r", self.names),
             )
         return compose(
-            "live_view", "live_view_on_demand", name=self.name, source=self.source, s_columns=_columns("s", self.names)
+            "live_view",
+            "live_view_on_demand",
+            name=self.name,
+            source=self.source,
+            s_columns=_columns("s", self.names),
         )
 
     def _parameter(self, key: str) -> sql.Composable:
@@ -280,13 +308,16 @@ class ViewRenderer:
 
     def _key_parameters(self, suffix: str = "") -> sql.Composed:
         return sql.SQL(", ").join(
-            sql.SQL("{} {}").format(self._parameter(k), _raw_type(self.types[k] + suffix)) for k in self.definition.key
+            sql.SQL("{} {}").format(self._parameter(k), _raw_type(self.types[k] + suffix))
+            for k in self.definition.key
         )
 
     def _key_is_parameter(self, alias: str) -> sql.Composed:
         numbers = {k: n for n, k in enumerate(self.definition.key, 1)}
         return _pairs(
-            lambda n: sql.Identifier(alias, n), lambda n: sql.SQL("$") + sql.Literal(numbers[n]), self.definition.key
+            lambda n: sql.Identifier(alias, n),
+            lambda n: sql.SQL("$") + sql.Literal(numbers[n]),
+            self.definition.key,
         )
 
     def _get(self) -> sql.Composed:
@@ -295,7 +326,9 @@ class ViewRenderer:
             "get",
             function=_i(f"{self.definition.name}_get"),
             parameters=self._key_parameters(),
-            result=sql.SQL(", ").join(sql.SQL("{} {}").format(_i(n), _raw_type(t)) for n, t in self.types.items()),
+            result=sql.SQL(", ").join(
+                sql.SQL("{} {}").format(_i(n), _raw_type(t)) for n, t in self.types.items()
+            ),
             c_columns=_columns("c", self.names),
             s_columns=_columns("s", self.names),
             name=self.name,
@@ -348,7 +381,8 @@ class ViewRenderer:
             function=_i(f"{self.definition.name}_fill"),
             array_parameters=self._key_parameters("[]"),
             array_aggregates=sql.SQL(", ").join(
-                sql.SQL("array_agg({}) as {}").format(sql.Identifier("k", k), _i(a)) for k, a in zip(key, arrays, strict=True)
+                sql.SQL("array_agg({}) as {}").format(sql.Identifier("k", k), _i(a))
+                for k, a in zip(key, arrays, strict=True)
             ),
             array_names=sql.SQL(", ").join(sql.SQL("$") + sql.Literal(n) for n in range(1, len(key) + 1)),
             u_keys=_columns("u", key),
@@ -405,7 +439,9 @@ class ViewRenderer:
     def _invalidate(self) -> sql.Composed:
         """A mark of the dependency that is on (part of) the key; without one the whole view becomes stale."""
         key = list(self.definition.key)
-        own = next((d for d in self.dependencies if d.kind == "key" and set(d.view_columns) <= set(key)), None)
+        own = next(
+            (d for d in self.dependencies if d.kind == "key" and set(d.view_columns) <= set(key)), None
+        )
         if own is None:
             mark: sql.Composable = compose("invalidate", "whole_view", view_id=self.view_id)
         else:
@@ -414,7 +450,9 @@ class ViewRenderer:
                 "key_mark",
                 mark_table=_i(f"mark_{own.mark_id}"),
                 columns=sql.SQL(", ").join(_i(c) for c in own.columns),
-                values=sql.SQL(", ").join(sql.SQL("$") + sql.Literal(key.index(c) + 1) for c in own.view_columns),
+                values=sql.SQL(", ").join(
+                    sql.SQL("$") + sql.Literal(key.index(c) + 1) for c in own.view_columns
+                ),
             )
         return compose(
             "invalidate",
@@ -426,7 +464,9 @@ class ViewRenderer:
 
     def _verify(self) -> sql.Composed:
         def key_object(alias: Callable[[str], sql.Composable]) -> sql.Composed:
-            return sql.SQL(", ").join(sql.SQL("{}, {}").format(sql.Literal(k), alias(k)) for k in self.definition.key)
+            return sql.SQL(", ").join(
+                sql.SQL("{}, {}").format(sql.Literal(k), alias(k)) for k in self.definition.key
+            )
 
         first = self.definition.key[0]
         return compose(
@@ -451,14 +491,22 @@ class ViewRenderer:
         note = self.definition.description or f"Cached view, key {', '.join(self.definition.key)}."
         for kind, name, comment in (
             ("view", self.definition.name, note),
-            ("view", f"{self.definition.name}_source", f"What {self.definition.name} caches: its SELECT as declared."),
+            (
+                "view",
+                f"{self.definition.name}_source",
+                f"What {self.definition.name} caches: its SELECT as declared.",
+            ),
         ):
             yield text(
-                sql.SQL("comment on {} {} is {}").format(_keyword(kind), sql.Identifier(CORE, name), sql.Literal(comment))
+                sql.SQL("comment on {} {} is {}").format(
+                    _keyword(kind), sql.Identifier(CORE, name), sql.Literal(comment)
+                )
             )
 
     def grants(self) -> Iterator[str]:
-        """Rights for the declared readers: the live views and the functions that read, fill and invalidate."""
+        """Rights for the declared readers: the live views and the functions that read, fill and
+        invalidate.
+        """
         name = self.definition.name
         for reader in self.definition.readers:
             role = _i(reader)
@@ -467,7 +515,9 @@ class ViewRenderer:
             for view in views:
                 yield text(sql.SQL("grant select on {} to {}").format(sql.Identifier(CORE, view), role))
             for function in (f"{name}_get", f"{name}_fill", f"{name}_invalidate"):
-                yield text(sql.SQL("grant execute on function {} to {}").format(sql.Identifier(CORE, function), role))
+                yield text(
+                    sql.SQL("grant execute on function {} to {}").format(sql.Identifier(CORE, function), role)
+                )
 
     def function_names(self) -> list[str]:
         """Functions of this view; all of them lose EXECUTE for PUBLIC."""
@@ -486,4 +536,4 @@ def _keyword(word: str) -> sql.SQL:
 
 def _raw_type(type_text: str) -> sql.Composable:
     """A type as format_type() printed it, already quoted and qualified by the server."""
-    return sql.SQL(type_text)  # type: ignore[arg-type]  # comes from the server's own format_type
+    return sql.SQL(trusted(type_text))

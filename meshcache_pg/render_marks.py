@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from psycopg import sql
 
 from meshcache_pg.render import WILDCARD_LIMIT, Column, MarkedSource, MarkTable
-from meshcache_pg.sql import compose, text
+from meshcache_pg.sql import compose, text, trusted
 
 _EVENTS = ("insert", "update", "delete")
 
@@ -18,8 +18,7 @@ def function_names(source_id: int) -> list[str]:
 def mark_table(mark_id: int, columns: Sequence[Column]) -> str:
     """The statement that creates one mark table."""
     definitions = [
-        sql.SQL("{} {} not null").format(sql.Identifier(c.name), sql.SQL(c.type))  # type: ignore[arg-type]
-        for c in columns
+        sql.SQL("{} {} not null").format(sql.Identifier(c.name), sql.SQL(trusted(c.type))) for c in columns
     ]
     return text(
         compose(
@@ -34,12 +33,13 @@ def mark_table(mark_id: int, columns: Sequence[Column]) -> str:
 def functions(source: MarkedSource) -> Iterator[str]:
     """The trigger functions of one source table."""
     source_id, marks = source.id, source.marks
-    wildcard = [compose("mark_functions", "row_flush", source_id=sql.Literal(source_id))] if source.flush else []
+    views = sql.SQL(", ").join(sql.SQL("(-{})").format(sql.Literal(view_id)) for view_id in source.flush)
+    wildcard = [compose("mark_functions", "row_flush", views=views)] if source.flush else []
     for event in _EVENTS:
         bodies = [_statement_mark(source_id, mark, event, source.primary_key) for mark in marks]
         if source.flush:
             rows = sql.Identifier("old_rows" if event == "delete" else "new_rows")
-            bodies.append(compose("mark_functions", "flush", rows=rows, source_id=sql.Literal(source_id)))
+            bodies.append(compose("mark_functions", "flush", rows=rows, views=views))
         yield text(
             compose(
                 "mark_functions",
@@ -77,7 +77,9 @@ def _of(alias: str, columns: Sequence[Column]) -> sql.Composed:
 
 def _known(alias: str, columns: Sequence[Column]) -> sql.Composed:
     """A null equals no key, so it needs no mark."""
-    return sql.SQL(" and ").join(sql.SQL("{} is not null").format(sql.Identifier(alias, c.name)) for c in columns)
+    return sql.SQL(" and ").join(
+        sql.SQL("{} is not null").format(sql.Identifier(alias, c.name)) for c in columns
+    )
 
 
 def _row_mark(mark: MarkTable, row: str) -> sql.Composed:

@@ -1,5 +1,6 @@
-"""Checks a definition against the catalog: do its tables, columns and key exist, may they be cached, is every table
-that the SELECT reads covered? What passes here can only be stale where the user declared a wrong dependency.
+"""Checks a definition against the catalog: do its tables, columns and key exist, may they be cached, is every
+table that the SELECT reads covered? What passes here can only be stale where the user declared a wrong
+dependency.
 """
 
 from sqlalchemy import Connection, text
@@ -20,12 +21,16 @@ _KINDS = {
 
 
 def source_columns(connection: Connection, definition: Definition, oid: int) -> list[Column]:
-    """The output columns of the source view; raises DefinitionError where they cannot be cached or lack the key."""
+    """The output columns of the source view; raises DefinitionError where they cannot be cached or lack the
+    key.
+    """
     name = definition.name
     rows = connection.execute(text(query("install", "columns")), {"oid": oid}).all()
     for row in rows:
         if row.name in _BOOKKEEPING:
-            raise DefinitionError(f"{name}: the output column {row.name!r} has a reserved name", hint="Rename it: AS …")
+            raise DefinitionError(
+                f"{name}: the output column {row.name!r} has a reserved name", hint="Rename it: AS …"
+            )
         if row.is_pseudo:
             raise DefinitionError(
                 f"{name}: the output column {row.name!r} has the type {row.type}, which no table can hold",
@@ -55,21 +60,28 @@ def _table(connection: Connection, definition: Definition, written: str) -> Row[
     if row.kind in _KINDS:
         raise DefinitionError(f"{where} {_KINDS[row.kind]}")
     if row.persistence == "t":
-        raise DefinitionError(f"{where} is temporary", hint="Other sessions do not see it; it cannot be cached.")
+        raise DefinitionError(
+            f"{where} is temporary", hint="Other sessions do not see it; it cannot be cached."
+        )
     if row.schema in ("pg_catalog", "information_schema"):
         raise DefinitionError(f"{where} is a system catalog", hint="System catalogs carry no triggers.")
     if row.schema in ("meshcache", "meshcache_data"):
-        raise DefinitionError(f"{where} belongs to the cache", hint="Declare the tables that it is made from.")
+        raise DefinitionError(
+            f"{where} belongs to the cache", hint="Declare the tables that it is made from."
+        )
     if row.is_child:
         raise DefinitionError(
             f"{where} is a partition or an inheritance child",
             hint="Statements aimed at its parent would not fire its triggers; declare the parent.",
         )
     if row.has_foreign_children:
-        raise DefinitionError(f"{where} has a foreign table among its partitions", hint="No trigger sees its changes.")
+        raise DefinitionError(
+            f"{where} has a foreign table among its partitions", hint="No trigger sees its changes."
+        )
     if not row.owned:
         raise MissingRight(
-            f"{where} belongs to another role", hint="Installing triggers needs its owner, or a member of that role."
+            f"{where} belongs to another role",
+            hint="Installing triggers needs its owner, or a member of that role.",
         )
     return row
 
@@ -81,7 +93,8 @@ def _check_columns(
     for column in columns:
         if column not in have:
             raise DefinitionError(
-                f"{definition.name}: the table {table} has no column {column!r}", hint=f"It has: {', '.join(have)}."
+                f"{definition.name}: the table {table} has no column {column!r}",
+                hint=f"It has: {', '.join(have)}.",
             )
 
 
@@ -120,7 +133,7 @@ def resolve(connection: Connection, definition: Definition) -> list[ResolvedDepe
         for link in dependency.links:
             if not any(d.relation == link.table for d in found):
                 raise DefinitionError(
-                    f"{definition.name}: {link.table.schema}.{link.table.name} is a link but no dependency itself",
+                    f"{definition.name}: {link.table.schema}.{link.table.name} is a link, but no dependency",
                     hint="Add a depends line for it: what it links may move.",
                 )
     return found
@@ -131,14 +144,16 @@ def check_readable(
 ) -> None:
     """Refuse a definition whose SELECT reads a table or a column that no dependency covers.
 
-    Rests on pg_depend, where the server itself notes what a view reads (PostgreSQL manual, 52.18): a forgotten
-    `depends` line would be a row that stays stale for ever.
+    Rests on pg_depend, where the server itself notes what a view reads (PostgreSQL manual, 52.18): a
+    forgotten `depends` line would be a row that stays stale for ever.
     """
     covered: dict[str, set[str] | None] = {}
     for dependency in dependencies:
         key = f"{dependency.relation.schema}.{dependency.relation.name}"
         before = covered.get(key, set())
-        covered[key] = None if before is None or dependency.matter is None else before | set(dependency.matter)
+        covered[key] = (
+            None if before is None or dependency.matter is None else before | set(dependency.matter)
+        )
     for row in connection.execute(text(query("install", "read_by_view")), {"oid": oid}):
         if row.kind == "v" and row.schema not in ("pg_catalog", "information_schema"):
             continue
@@ -160,6 +175,6 @@ def check_readable(
         missing = [] if columns is None else [c for c in row.columns if c not in columns]
         if missing:
             raise DefinitionError(
-                f"{definition.name}: the SELECT reads {row.name}.{missing[0]}, which its depends line leaves out",
+                f"{definition.name}: the SELECT reads {row.name}.{missing[0]}, which no depends line covers",
                 hint=f"Add {', '.join(missing)} to its columns (…), or leave columns (…) away.",
             )

@@ -1,5 +1,5 @@
--- The logged catalog: what has been declared and what it depends on. Nothing here changes when the application
--- reads or writes; only plan/apply, migrate and the sweep's fingerprint write to these tables.
+-- The logged catalog: what has been declared and what it depends on. Nothing here changes when the
+-- application reads or writes; only plan/apply, migrate and the sweep's fingerprint write to these tables.
 
 create table meshcache.cached_view (
     id integer generated always as identity primary key,
@@ -8,14 +8,14 @@ create table meshcache.cached_view (
     definition text not null,
     definition_hash text not null,
     source_sql text not null,
-    key_columns text [] not null,
-    columns text [] not null,
-    column_types text [] not null,
+    key_columns text[] not null,
+    columns text[] not null,
+    column_types text[] not null,
     coverage text check (coverage in ('complete', 'on_demand')),
     tenant_column text,
     ttl interval,
     refresh_every interval,
-    readers text [] not null default '{}',
+    readers text[] not null default '{}',
     applied_at timestamptz not null default statement_timestamp()
 );
 comment on table meshcache.cached_view is 'One row per cached view or rollup: its definition and what was derived from it.';
@@ -25,16 +25,18 @@ comment on column meshcache.cached_view.source_sql is
 create table meshcache.source_table (
     id integer generated always as identity primary key,
     relation regclass not null unique,
-    children oid [] not null default '{}'
+    children oid[] not null default '{}',
+    parents oid[] not null default '{}'
 );
 comment on table meshcache.source_table is 'The application''s tables that carry mark triggers.';
 comment on column meshcache.source_table.children is
-'Partitions and inheritance children, at any depth, when the triggers were last installed. A reader compares it with pg_inherits.';
+'Partitions and inheritance children, at any depth, when the triggers were last installed. Readers compare it with pg_inherits.';
+comment on column meshcache.source_table.parents is 'The table itself and those of its children that have children.';
 
 create table meshcache.mark_table (
     id integer generated always as identity primary key,
     source_id integer not null references meshcache.source_table on delete cascade,
-    columns text [] not null,
+    columns text[] not null,
     unique (source_id, columns)
 );
 comment on table meshcache.mark_table is
@@ -46,9 +48,9 @@ create table meshcache.dependency (
     source_id integer not null references meshcache.source_table,
     mark_id integer references meshcache.mark_table,
     kind text not null check (kind in ('key', 'carried', 'linked', 'flush')),
-    view_columns text [] not null,
+    view_columns text[] not null,
     links jsonb not null default '[]',
-    matter_columns text [],
+    matter_columns text[],
     primary key (view_id, position)
 );
 comment on table meshcache.dependency is
@@ -68,8 +70,8 @@ create table meshcache.routine (
 );
 comment on table meshcache.routine is 'Hashes of the routine files that were last run; a changed file is run again by migrate.';
 
--- Not in meshcache_data: whoever drops that schema must not touch the tables that the application's own writes
--- insert into, or its transactions would wait for the drop and then fail.
+-- Not in meshcache_data: whoever drops that schema must not touch the tables that the application's own
+-- writes insert into, or its transactions would wait for the drop and then fail.
 create unlogged table meshcache.wildcard_mark (
     source_id integer not null,
     xid xid8 not null default pg_catalog.pg_current_xact_id(),

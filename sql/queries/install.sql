@@ -16,7 +16,8 @@ inner join pg_namespace as n on n.oid = c.relnamespace
 where c.oid = to_regclass(:name)
 
 -- name: columns
--- Columns of a table or view in order, with whether their type has a btree operator class (can be a key or a mark).
+-- Columns of a table or view in order, with whether their type has a btree operator class (can be a key or a
+-- mark).
 select
     a.attname as name, format_type(a.atttypid, a.atttypmod) as type, t.typtype::text as typtype,
     a.atttypid = 'record'::regtype or t.typtype = 'p' as is_pseudo
@@ -29,7 +30,7 @@ order by a.attnum
 -- Columns of the primary key in order; no row when the table has none.
 select a.attname as name
 from pg_index as i
-cross join unnest(i.indkey::smallint []) with ordinality as k (attnum, position)
+cross join unnest(i.indkey::smallint[]) with ordinality as k (attnum, position)
 inner join pg_attribute as a on a.attrelid = i.indrelid and a.attnum = k.attnum
 where i.indrelid = cast(:oid as oid) and i.indisprimary and i.indimmediate
 order by k.position
@@ -107,7 +108,7 @@ with added as (
 )
 select id, true as is_new from added
 union all
-select id, false from meshcache.mark_table where source_id = :source_id and columns = cast(:columns as text [])
+select id, false from meshcache.mark_table where source_id = :source_id and columns = cast(:columns as text[])
 limit 1
 
 -- name: insert_dependency
@@ -136,11 +137,15 @@ group by m.id
 order by m.id
 
 -- name: source_state
--- The table behind a source id, whether it still exists, has to be flushed for anybody, and is used at all.
+-- The table behind a source id, whether it still exists and is used at all, and the views that any change
+-- flushes.
 select
     s.relation::oid::bigint as oid, s.relation::text as name, c.oid is not null as present,
     exists (select from meshcache.dependency as d where d.source_id = s.id) as used,
-    exists (select from meshcache.dependency as d where d.source_id = s.id and d.mark_id is null) as flush
+    array(
+        select distinct d.view_id from meshcache.dependency as d
+        where d.source_id = s.id and d.mark_id is null order by d.view_id
+    ) as flush
 from meshcache.source_table as s
 left join pg_class as c on c.oid = s.relation
 where s.id = :source_id
@@ -200,3 +205,11 @@ select n.nspname as schema, c.relname as name
 from pg_class as c
 inner join pg_namespace as n on n.oid = c.relnamespace
 where c.oid = cast(:oid as oid)
+
+-- name: watched_tables
+-- Every table that carries mark triggers, partitions included, in one order for all who lock them.
+select distinct t.tgrelid::regclass::text as name, t.tgrelid
+from pg_trigger as t
+inner join pg_proc as p on p.oid = t.tgfoid
+where p.pronamespace = 'meshcache'::regnamespace
+order by t.tgrelid

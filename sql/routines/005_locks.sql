@@ -22,8 +22,8 @@ $$;
 comment on function meshcache._lock_class(text) is 'First key of the cache''s advisory locks.';
 revoke execute on function meshcache._lock_class(text) from public;
 
--- Takes what a fill needs before it takes its snapshot, in the statement before the fill. Returns null when the
--- fill may go on, or else the reason why not: never an error, and never a wait.
+-- Takes what a fill needs before it takes its snapshot, in the statement before the fill. Returns null when
+-- the fill may go on, or else the reason why not: never an error, and never a wait.
 create or replace function meshcache._begin_fill(p_view_id integer, p_whole boolean)
 returns text
 language plpgsql
@@ -39,8 +39,8 @@ begin
     if current_setting('transaction_isolation') <> 'read committed' then
         return 'isolation';
     end if;
-    -- A transaction that has written sees its own changes; what it stored would be wrong after its rollback to a
-    -- savepoint, and in a transaction that stays open the row would hold back the sweep.
+    -- A transaction that has written sees its own changes; what it stored would be wrong after its rollback
+    -- to a savepoint, and in a transaction that stays open the row would hold back the sweep.
     if pg_current_xact_id_if_assigned() is not null then
         return 'has_written';
     end if;

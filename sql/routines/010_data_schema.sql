@@ -1,6 +1,6 @@
 -- meshcache_data holds what can be rebuilt, and only that. Every table in it is UNLOGGED: after a crash, an
--- immediate stop, a promotion or a restored base backup all of them come back empty together, and "no epoch row"
--- then says "the cache is closed", never "there are no rows".
+-- immediate stop, a promotion or a restored base backup all of them come back empty together, and "no epoch
+-- row" then says "the cache is closed", never "there are no rows".
 
 create or replace function meshcache._ensure_data()
 returns void
@@ -44,8 +44,8 @@ $$;
 comment on function meshcache._ensure_data() is 'Creates meshcache_data and its bookkeeping tables where they are missing.';
 revoke execute on function meshcache._ensure_data() from public;
 
--- A row that this cluster's own opener wrote has xmin = opened_by and the oid of the table it was written to; a row
--- that pg_restore copied in has neither, whatever xids the other cluster had reached.
+-- A row that this cluster's own opener wrote has xmin = opened_by and the oid of the table it was written to;
+-- a row that pg_restore copied in has neither, whatever xids the other cluster had reached.
 create or replace function meshcache._is_open()
 returns boolean
 language plpgsql
@@ -54,7 +54,11 @@ security invoker
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    return to_regclass('meshcache_data.epoch') is not null and exists (
+    -- Two statements: a missing table in the same one would be an error, whatever comes before it.
+    if to_regclass('meshcache_data.epoch') is null then
+        return false;
+    end if;
+    return exists (
         select from meshcache_data.epoch as e
         where e.xmin = e.opened_by::xid and e.tableoid = e.table_oid
     );
@@ -63,9 +67,10 @@ $$;
 comment on function meshcache._is_open() is 'Whether the epoch row exists and was written by this very cluster.';
 revoke execute on function meshcache._is_open() from public;
 
--- The first half of opening: throws away whatever marks and rows are there. It must be committed before the second
--- half takes its xid: a transaction that found its own mark already present (copied in by pg_restore under the same
--- xid) and so did not write one then has an xid below the epoch's, and no fill is accepted before it has ended.
+-- The first half of opening: throws away whatever marks and rows are there. It must be committed before the
+-- second half takes its xid: a transaction that found its own mark already present (copied in by pg_restore
+-- under the same xid) and so did not write one then has an xid below the epoch's, and no fill is accepted
+-- before it has ended.
 create or replace function meshcache._purge()
 returns boolean
 language plpgsql

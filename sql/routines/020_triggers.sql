@@ -1,13 +1,14 @@
--- Mark triggers on one source table and on everything below it. The trigger functions meshcache._mark_<id>_* are
--- generated per source table (templates/mark_functions.sql); here they are attached.
+-- Mark triggers on one source table and on everything below it. The trigger functions meshcache._mark_<id>_*
+-- are generated per source table (templates/mark_functions.sql); here they are attached.
 --
--- Ordinary sessions fire statement triggers with transition tables: one function call per statement, whatever the
--- number of rows. A statement fires the triggers of the table it names and of no other, so each partition has its own
--- set. Sessions with session_replication_role = replica and the apply workers of logical replication fire neither
--- those nor, for the latter, any statement trigger: they get row triggers that are ENABLE REPLICA.
+-- Ordinary sessions fire statement triggers with transition tables: one function call per statement, whatever
+-- the number of rows. A statement fires the triggers of the table it names and of no other, so each partition
+-- has its own set. Sessions with session_replication_role = replica and the apply workers of logical
+-- replication fire neither those nor, for the latter, any statement trigger: they get row triggers that are
+-- ENABLE REPLICA.
 
 create or replace function meshcache._members(p_relation regclass)
-returns oid []
+returns oid[]
 language sql
 stable
 set search_path = pg_catalog, pg_temp
@@ -52,9 +53,9 @@ as $$
         cross join unnest(meshcache._members(s.root::regclass)) as m (relation)
         inner join pg_class as c on c.oid = m.relation and c.relkind in ('r', 'p')
     ),
-    -- While a statement runs, its transaction sees rows that are not marked yet (in the application's own triggers,
-    -- in volatile functions that the statement calls). One "+" per running statement sends its reads to the source;
-    -- the function that leaves the marks takes it off again, and so does a rollback.
+    -- While a statement runs, its transaction sees rows that are not marked yet (in the application's own
+    -- triggers, in volatile functions that the statement calls). One "+" per running statement sends its
+    -- reads to the source; the function that leaves the marks takes it off again, and so does a rollback.
     guard (event) as (values ('insert'), ('update'), ('delete')),
     statement (event, transition) as (
         values
@@ -118,7 +119,8 @@ $$;
 comment on function meshcache._missing_triggers(integer) is 'Triggers that are absent, disabled or enabled for the wrong sessions.';
 revoke execute on function meshcache._missing_triggers(integer) from public;
 
--- Needs: ownership of the tables. Locks: SHARE ROW EXCLUSIVE on each table that lacks a trigger, until commit.
+-- Needs: ownership of the tables. Locks: SHARE ROW EXCLUSIVE on each table that lacks a trigger, until
+-- commit.
 create or replace function meshcache._sync_triggers(p_source_id integer)
 returns integer
 language plpgsql
@@ -145,7 +147,12 @@ begin
         v_count := v_count + 1;
     end loop;
     update meshcache.source_table as s
-    set children = meshcache._members(s.relation)
+    set
+        children = meshcache._members(s.relation),
+        parents = array(
+            select distinct i.inhparent from pg_inherits as i
+            where i.inhparent = any(s.relation::oid || meshcache._members(s.relation))
+        )
     where s.id = p_source_id and s.children is distinct from meshcache._members(s.relation);
     return v_count;
 end

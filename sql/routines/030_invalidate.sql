@@ -1,5 +1,5 @@
--- Invalidation is a mark like any other: it belongs to the transaction that calls it, waits for nobody, and holds
--- against fills that are under way.
+-- Invalidation is a mark like any other: it belongs to the transaction that calls it, waits for nobody, and
+-- holds against fills that are under way.
 
 create or replace function meshcache.invalidate_source(p_relation regclass)
 returns void

@@ -1,7 +1,9 @@
--- What writes to the cache: refresh and sweep. Both are procedures that commit between steps, so that any client can
--- call them (psql, pg_cron) and none of their transactions is long. Call them outside a transaction block.
+-- What writes to the cache: refresh and sweep. Both are procedures that commit between steps, so that any
+-- client can call them (psql, pg_cron) and none of their transactions is long. Call them outside a
+-- transaction block.
 
--- A procedure that commits cannot carry a SET clause; this is what it runs at the start of each of its transactions.
+-- A procedure that commits cannot carry a SET clause; this is what it runs at the start of each of its
+-- transactions.
 create or replace function meshcache._begin_step(p_lock_timeout text default '1s')
 returns void
 language plpgsql
@@ -22,8 +24,9 @@ $$;
 comment on function meshcache._begin_step(text) is 'Start of a maintenance transaction: checks the isolation level, sets lock_timeout locally.';
 revoke execute on function meshcache._begin_step(text) from public;
 
--- Compares triggers and partitions with what was installed. Whatever differs may have let a write through unmarked:
--- everything that depends on the table becomes stale, and stays so on each sweep until the difference is mended.
+-- Compares triggers and partitions with what was installed. Whatever differs may have let a write through
+-- unmarked: everything that depends on the table becomes stale, and stays so on each sweep until the
+-- difference is mended.
 create or replace function meshcache._check_source(p_source_id integer)
 returns text
 language plpgsql
@@ -52,8 +55,8 @@ begin
     end if;
     insert into meshcache.wildcard_mark (source_id) values (p_source_id) on conflict do nothing;
     if v_differs = 'partitions changed' then
-        -- A partition without triggers is worse than a stale cache: until they are there, readers see that the
-        -- noted partitions are not the present ones and go to the source.
+        -- A partition without triggers is worse than a stale cache: until they are there, readers see that
+        -- the noted partitions are not the present ones and go to the source.
         perform meshcache._sync_triggers(p_source_id);
     end if;
     return v_differs;
@@ -63,8 +66,8 @@ comment on function meshcache._check_source(integer) is
 'Null when triggers and partitions are as installed; else what differs, after a wildcard mark.';
 revoke execute on function meshcache._check_source(integer) from public;
 
--- The sweep's barrier. When it returns, no fill of the view that began before is still running, so every mark below
--- the result is contained in whatever will be filled from now on.
+-- The sweep's barrier. When it returns, no fill of the view that began before is still running, so every mark
+-- below the result is contained in whatever will be filled from now on.
 create or replace function meshcache._barrier(p_view_id integer)
 returns xid8
 language plpgsql
@@ -84,7 +87,8 @@ $$;
 comment on function meshcache._barrier(integer) is 'Waits for running fills (at most lock_timeout); the xid below which marks may be resolved, or null.';
 revoke execute on function meshcache._barrier(integer) from public;
 
--- The xid up to which about p_batch marks are resolved in one step: a step that is short holds its locks briefly.
+-- The xid up to which about p_batch marks are resolved in one step: a step that is short holds its locks
+-- briefly.
 create or replace function meshcache._mark_bound(p_below xid8, p_batch integer)
 returns xid8
 language plpgsql
@@ -103,7 +107,8 @@ begin
             'select m.xid from meshcache.%I as m where m.xid < $1 order by m.xid offset $2 limit 1',
             format('mark_%s', v_mark_id)
         ) into v_candidate using v_bound, p_batch;
-        -- Marks of one transaction are resolved together, so the bound moves past the transaction it falls into.
+        -- Marks of one transaction are resolved together, so the bound moves past the transaction it falls
+        -- into.
         if v_candidate is not null then
             v_bound := least(v_bound, (v_candidate::text::numeric + 1)::text::xid8);
         end if;
@@ -158,8 +163,8 @@ $$;
 comment on function meshcache._close_view(integer) is 'Empties a cached view; its readers go to the source until it is filled again.';
 revoke execute on function meshcache._close_view(integer) from public;
 
--- p_mode: stale (only what pending marks and expiry ask for; a complete view that is not populated is filled whole)
--- or all (every key of the source).
+-- p_mode: stale (only what pending marks and expiry ask for; a complete view that is not populated is filled
+-- whole) or all (every key of the source).
 create or replace procedure meshcache.refresh(
     p_name text,
     inout p_result jsonb default null,
@@ -182,6 +187,11 @@ begin
     end if;
     perform meshcache._view_id(p_name);
     select v.name, v.kind into v_view from meshcache.cached_view as v where v.name = p_name;
+    if pg_catalog.to_regclass(pg_catalog.format('meshcache_data.%I', p_name)) is null then
+        raise exception using
+            errcode = 'MC006', message = pg_catalog.format('%s has no cache table', p_name),
+            hint = 'Apply its definition again: meshcache apply PATH';
+    end if;
     if v_view.kind = 'rollup' then
         select m.ispopulated into v_populated
         from pg_catalog.pg_matviews as m where m.schemaname = 'meshcache_data' and m.matviewname = p_name;
@@ -229,8 +239,8 @@ security invoker
 as $$
 declare
     v_until timestamptz := pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => coalesce(p_max_seconds, 1e9));
-    v_sources integer [];
-    v_views integer [];
+    v_sources integer[];
+    v_views integer[];
     v_id integer;
     v_view record;
     v_text text;
@@ -286,8 +296,8 @@ begin
         end if;
         v_horizon := least(v_horizon, v_xid);
     end loop;
-    -- A view that was applied while the barriers were taken may hold rows from before the horizon, and nobody waited
-    -- for its fills. One that is applied after this check can only be filled in later snapshots.
+    -- A view that was applied while the barriers were taken may hold rows from before the horizon, and nobody
+    -- waited for its fills. One that is applied after this check can only be filled in later snapshots.
     if v_views is distinct from array(select v.id from meshcache.cached_view as v where v.kind = 'cached_view' order by v.id) then
         p_result := pg_catalog.jsonb_build_object('state', 'busy', 'differences', v_differences);
         return;
@@ -312,8 +322,9 @@ begin
                     when lock_not_available or deadlock_detected then
                         v_count := null;
                     when others then
-                        -- The definition's own SELECT fails. One broken view must not keep everybody's marks: it is
-                        -- emptied, its readers get the source (and see the error there), the others go on.
+                        -- The definition's own SELECT fails. One broken view must not keep everybody's marks:
+                        -- it is emptied, its readers get the source (and see the error there), the others go
+                        -- on.
                         v_text := sqlerrm;
                         perform meshcache._close_view(v_id);
                         v_differences := v_differences || pg_catalog.jsonb_build_object(v_view.name, v_text);

@@ -12,8 +12,8 @@ from meshcache.{source} as s
 with no data
 
 -- part: shape
--- Room for HOT updates: a fill updates no indexed column. ANALYZE would copy payload values into pg_statistic, which
--- is logged and outlives them. Truncation by vacuum would lock readers out.
+-- Room for HOT updates: a fill updates no indexed column. ANALYZE would copy payload values into
+-- pg_statistic, which is logged and outlives them. Truncation by vacuum would lock readers out.
 alter table meshcache_data.{name}
     add primary key ({keys}),
     alter column _filled_in set not null,

@@ -16,7 +16,8 @@ begin
     if meshcache._begin_fill({view_id}, false) is not null then
         return 0;
     end if;
-    -- A key that somebody else is filling is left to them. The locks are taken one statement before the snapshot.
+    -- A key that somebody else is filling is left to them. The locks are taken one statement before the
+    -- snapshot.
     select {array_aggregates} into v_keys
     from (
         select distinct {u_keys} from unnest({array_names}) as u ({keys}) where {u_known} limit {key_limit}
@@ -38,8 +39,8 @@ end
 $fill$
 
 -- part: check_own
--- In a savepoint (or a block with an exception handler) rows get the xid of the subtransaction and could never be
--- told from rows that a dump brought along.
+-- In a savepoint (or a block with an exception handler) rows get the xid of the subtransaction and could
+-- never be told from rows that a dump brought along.
 if not v_own then
     raise exception using
         errcode = 'MC004', message = 'a fill cannot run inside a savepoint', hint = 'Call it as a statement of its own.';
@@ -78,8 +79,8 @@ end
 $refresh$
 
 -- part: fill_all_complete
--- Every key in one snapshot, and the row that says so in the same statement. Null when an older transaction than the
--- epoch is still open. The caller holds the view's refresh lock.
+-- Every key in one snapshot, and the row that says so in the same statement. Null when an older transaction
+-- than the epoch is still open. The caller holds the view's refresh lock.
 create function meshcache.{function}()
 returns bigint
 language plpgsql

@@ -1,8 +1,9 @@
--- The conditions that decide whether a cached row may be served. "c" is the cached row. Composed by render.py.
+-- The conditions that decide whether a cached row may be served. "c" is the cached row. Composed by
+-- render.py.
 
 -- part: no_mark
--- Stale exactly if a mark is visible to this reader that the fill did not see, or that the fill's own transaction
--- wrote after it.
+-- Stale exactly if a mark is visible to this reader that the fill did not see, or that the fill's own
+-- transaction wrote after it.
 not exists (
     select from meshcache.{mark_table} as m {joins}
     where {match} and (m.xid = c._filled_by or not pg_catalog.pg_visible_in_snapshot(m.xid, c._filled_in))
@@ -22,18 +23,22 @@ c._expires_at > pg_catalog.statement_timestamp()
 inner join {link} as {alias} on {alias}.{from_column} = {previous}
 
 -- part: session
--- A transaction in the middle of a statement on a source table has not left its marks yet; a session in replica mode
--- leaves them row by row.
+-- A transaction in the middle of a statement on a source table has not left its marks yet; a session in
+-- replica mode leaves them row by row.
 coalesce(pg_catalog.current_setting('meshcache.writing', true), '') = ''
 and pg_catalog.current_setting('session_replication_role') <> 'replica'
 
 -- part: same_children
--- Nothing fires when a partition is attached, detached or dropped: the reader compares them with those of the install.
-(select t.children from meshcache.source_table as t where t.id = {source_id}) = array(
-    select i.inhrelid from pg_catalog.pg_inherits as i
-    where i.inhparent = any({root}::regclass::oid || (select t.children from meshcache.source_table as t where t.id = {source_id}))
-        {not_detaching}
-    order by i.inhrelid
+-- Nothing fires when a partition is attached, detached or dropped: the reader compares them with those of the
+-- install.
+(
+    select t.children = array(
+        select i.inhrelid from pg_catalog.pg_inherits as i
+        where i.inhparent = any(t.parents) {not_detaching}
+        order by i.inhrelid
+    )
+    from meshcache.source_table as t
+    where t.id = {source_id}
 )
 
 -- part: not_detaching

@@ -39,8 +39,8 @@ as $get$
 declare
     v_origin text := 'bypass';
 begin
-    -- A standby cannot read UNLOGGED tables and says so with an error, so it is not asked. Whatever else may be wrong
-    -- with the cache (dropped, no rights) is no reason to fail the reader: the source answers.
+    -- A standby cannot read UNLOGGED tables and says so with an error, so it is not asked. Whatever else may
+    -- be wrong with the cache (dropped, no rights) is no reason to fail the reader: the source answers.
     if not pg_is_in_recovery() then
         begin
             return query
@@ -57,7 +57,9 @@ begin
             end if;
         exception
             when undefined_table or undefined_column or undefined_function or invalid_schema_name
-            or insufficient_privilege or wrong_object_type or datatype_mismatch or feature_not_supported then
+            or insufficient_privilege or wrong_object_type or datatype_mismatch or feature_not_supported
+            -- somebody drops or replaces the cache's tables at this moment
+            or lock_not_available or deadlock_detected then
                 v_origin := 'bypass';
         end;
     end if;

@@ -1,5 +1,5 @@
--- The trigger functions of one source table. Parts are separated by "-- part:" lines; render.py repeats the per-mark
--- parts for every mark table and puts them into the functions.
+-- The trigger functions of one source table. Parts are separated by "-- part:" lines; render.py repeats the
+-- per-mark parts for every mark table and puts them into the functions.
 
 -- part: function
 create or replace function meshcache.{function}()
@@ -42,11 +42,12 @@ insert into meshcache.{mark_table} ({columns})
 select {values} where {values_known} on conflict do nothing;
 
 -- part: row_flush
-insert into meshcache.wildcard_mark (source_id) values ({source_id}) on conflict do nothing;
+insert into meshcache.wildcard_mark (source_id) values {views} on conflict do nothing;
 
 -- part: flush
+-- Not the wildcard of the table: that would make the rows of every other view on it stale too.
 if exists (select from {rows}) then
-    insert into meshcache.wildcard_mark (source_id) values ({source_id}) on conflict do nothing;
+    insert into meshcache.wildcard_mark (source_id) values {views} on conflict do nothing;
 end if;
 
 -- part: truncate_function
@@ -86,8 +87,8 @@ select {o_columns} from old_rows as o
 select {n_columns} from new_rows as n union all select {o_columns} from old_rows as o
 
 -- part: touched_update_keyed
--- Compared as stored (*<>), not by the types' own "=": 1.0 and 1.00, or two spellings of a case-insensitive text, are
--- equal there and different in what a reader sees.
+-- Compared as stored (*<>), not by the types' own "=": 1.0 and 1.00, or two spellings of a case-insensitive
+-- text, are equal there and different in what a reader sees.
 select p.* from old_rows as o
 full join new_rows as n on {same_key}
 cross join lateral (values ({o_columns}), ({n_columns})) as p ({columns})

@@ -1,5 +1,6 @@
--- Compares what the cache would serve with the source, in one statement and so in one snapshot. Composed by render.py.
--- Rows are compared as stored, and by their text where the stored form differs (a jsonb or numeric may have two).
+-- Compares what the cache would serve with the source, in one statement and so in one snapshot. Composed by
+-- render.py. Rows are compared as stored, and by their text where the stored form differs (a jsonb or numeric
+-- may have two).
 
 -- part: complete
 create function meshcache.{function}(p_share double precision, p_limit integer)

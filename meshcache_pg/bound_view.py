@@ -1,0 +1,110 @@
+"""One cached view, bound to the caller's connection and to the type of its rows: what repositories are made
+of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from sqlalchemy import Connection
+
+from meshcache_pg import repository
+from meshcache_pg.definition import Definition
+from meshcache_pg.repository import MISSING, Listing, Origin, Read, Result, Row
+from meshcache_pg.statements import Target
+
+if TYPE_CHECKING:
+    from meshcache_pg.cache import MeshCache
+
+T = TypeVar("T")
+
+_FILLED_AFTER = (Origin.MISS, Origin.STALE)
+
+# From least to most cached; a list is as cached as its least cached row.
+_ORDER = (Origin.BYPASS, Origin.MISS, Origin.STALE, Origin.HIT)
+
+
+class BoundView(Generic[T]):
+    """Reads of one cached view in the caller's transaction and snapshot.
+
+    Every method is exact at every isolation level, sees the transaction's own writes, never leaves it aborted
+    on the cache's account, and takes one round trip on the caller's connection. A miss is filled afterwards
+    on a connection of the cache. Raises InvalidKey for keys and filters that the view cannot have.
+    """
+
+    def __init__(
+        self, cache: MeshCache, view: str | Definition, connection: Connection, make: Callable[[Row], T]
+    ) -> None:
+        self._cache = cache
+        self._view = view
+        self._connection = connection
+        self._make = make
+
+    def _target(self) -> Target:
+        return self._cache.target(self._connection, self._view)
+
+    def get(self, *key: Any) -> Result[T]:
+        """The row with this key: `Result.value`, or MISSING where the source has none."""
+        target = self._target()
+        read = repository.get(self._connection, target, key)
+        if not read.rows:
+            origin = Origin.MISS if read.usable else Origin.BYPASS
+            self._done(target, read, [origin], [])
+            return Result(MISSING, origin)
+        row, origin, age = read.rows[0]
+        self._done(target, read, [origin], [key] if origin in _FILLED_AFTER else [])
+        return Result(self._make(row), origin, age)
+
+    def get_many(self, keys: Iterable[Any]) -> dict[Any, Result[T]]:
+        """Rows of many keys in one round trip, as a dict in the order of `keys`, MISSING ones included.
+
+        A key of one column may be given bare, one of several columns is a tuple.
+        """
+        target = self._target()
+        wanted = list(dict.fromkeys(keys))
+        tuples = [k if isinstance(k, tuple) else (k,) for k in wanted]
+        read = repository.get_many(self._connection, target, tuples)
+        nothing: Result[T] = Result(MISSING, Origin.MISS if read.usable else Origin.BYPASS)
+        results = dict.fromkeys(wanted, nothing)
+        for position, (row, origin, age) in zip(read.positions, read.rows, strict=True):
+            results[wanted[position]] = Result(self._make(row), origin, age)
+        missed = [
+            t
+            for key, t in zip(wanted, tuples, strict=True)
+            if results[key] and results[key].origin in _FILLED_AFTER
+        ]
+        self._done(target, read, [r.origin for r in results.values()], missed)
+        return results
+
+    def list(
+        self, *, order_by: Sequence[str] = (), limit: int | None = None, offset: int = 0, **where: Any
+    ) -> Listing[T]:
+        """Rows whose columns equal `where` (None: is null), ordered by `order_by` (`-column` descends).
+
+        Served from the cache where the view is complete and populated; a rollup answers as of its last
+        refresh.
+        """
+        target = self._target()
+        read = repository.list_rows(
+            self._connection, target, where, order_by=order_by, limit=limit, offset=offset
+        )
+        origins = {origin for _, origin, _ in read.rows}
+        empty = Origin.HIT if read.usable and target.coverage == "complete" else Origin.BYPASS
+        origin = next((o for o in _ORDER if o in origins), empty)
+        self._done(target, read, [origin], [])
+        ages: list[timedelta] = [age for _, _, age in read.rows if age is not None]
+        return Listing(
+            tuple(self._make(row) for row, _, _ in read.rows),
+            origin,
+            sum(o == Origin.HIT for _, o, _ in read.rows),
+            max(ages, default=None),
+        )
+
+    def _done(
+        self, target: Target, read: Read, origins: Sequence[Origin], missed: Sequence[Sequence[Any]]
+    ) -> None:
+        for origin in origins:
+            self._cache.counts.add(target.name, origin)
+        self._cache.after_read(target, read, missed)

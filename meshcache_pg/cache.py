@@ -1,0 +1,288 @@
+"""MeshCache: an engine, settings and the functions below it. The application keeps its own connections and
+transactions; this object owns only the small pool in which fills, counters and maintenance run, each in short
+transactions of its own.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Self, TypeVar
+
+import stamina
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session
+
+from meshcache_pg import catalog, health, install, maintenance, migrate, repository
+from meshcache_pg.bound_view import BoundView
+from meshcache_pg.catalog import InstalledView, Step
+from meshcache_pg.database import make_engine, translated
+from meshcache_pg.definition import Definition
+from meshcache_pg.errors import DefinitionError, LockBusy, MeshcacheError
+from meshcache_pg.filling import Budget, Counts
+from meshcache_pg.repository import Origin, Row
+from meshcache_pg.settings import Settings, load
+from meshcache_pg.statements import Target
+
+T = TypeVar("T")
+logger = logging.getLogger("meshcache_pg")
+
+# How long a process remembers that a view is not installed, or that it has just tried to open a closed cache.
+RETRY_SECONDS = 5.0
+
+# Fills of one process at a time: a burst of misses must not become a burst of connections.
+CONCURRENT_FILLS = 2
+
+
+def engine_from_settings(settings: Settings | None = None) -> Engine:
+    """A new engine for the configured database; the caller disposes of it."""
+    return make_engine((settings or load()).effective_dsn, application_name="meshcache")
+
+
+class MeshCache:
+    """The cache of one database.
+
+    `where` is the application's Engine, a URL, or None for MESHCACHE_DSN, DATABASE_URL and libpq's PG*. An
+    Engine is used for its URL alone; where that is not enough to connect (a custom creator), give
+    `own_engine`: it must make psycopg connections and is used with a pool of its own choosing. Thread-safe.
+    """
+
+    def __init__(
+        self,
+        where: Engine | str | None = None,
+        *,
+        settings: Settings | None = None,
+        own_engine: Engine | None = None,
+    ) -> None:
+        self.settings = settings or load()
+        if own_engine is None:
+            dsn = where if isinstance(where, str) else self.settings.effective_dsn
+            if isinstance(where, Engine):
+                dsn = where.url.render_as_string(hide_password=False)
+            own_engine = make_engine(dsn, application_name="meshcache")
+            self._owned: Engine | None = own_engine
+        else:
+            self._owned = None
+        self._engine = own_engine
+        self._fills = own_engine.execution_options(isolation_level="READ COMMITTED")
+        self._autocommit = own_engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._budget = Budget(self.settings.fills_per_second)
+        self.counts = Counts(self.settings.flush_seconds)
+        self._targets: dict[str, Target] = {}
+        self._absent: dict[str, float] = {}
+        self._open_tried = float("-inf")
+        self._lock = threading.Lock()
+        self._fillers = threading.BoundedSemaphore(CONCURRENT_FILLS)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Flush the counters and close the connections."""
+        self.flush()
+        if self._owned is not None:
+            self._owned.dispose()
+
+    def view(
+        self,
+        view: str | Definition,
+        where: Connection | Session,
+        make: Callable[[Row], T] = dict,  # type: ignore[assignment]  # rows as dicts where nothing else is asked for
+    ) -> BoundView[T]:
+        """One cached view (or rollup) for reads on the caller's Connection or Session; `make` turns rows into
+        values.
+
+        Given a Definition, reads work before it is applied and without any right on the cache: its SELECT
+        answers.
+        """
+        connection = where.connection() if isinstance(where, Session) else where
+        return BoundView(self, view, connection, make)
+
+    def target(self, connection: Connection, view: str | Definition) -> Target:
+        """What is known of a view, from this process's memory or from the catalog by the caller's
+        connection.
+        """
+        name = view if isinstance(view, str) else view.name
+        known = self._targets.get(name)
+        if known is not None:
+            return known
+        if self._absent.get(name, 0.0) < time.monotonic():
+            found = repository.load_target(connection, name)
+            if found is not None and (isinstance(view, str) or tuple(view.key) == found.key):
+                self._targets[name] = found
+                return found
+            self._absent[name] = time.monotonic() + RETRY_SECONDS
+        if isinstance(view, str):
+            raise DefinitionError(
+                f"no cached view named {name!r} can be read here",
+                hint="Apply it (meshcache apply PATH) and grant it, or pass its Definition.",
+            )
+        return Target(name, view.kind, view.key, view.coverage, (), (), view.query)
+
+    def forget(self, name: str) -> None:
+        """Drop what this process remembers of a view: it did not fit what the database has."""
+        self._targets.pop(name, None)
+
+    def after_read(self, target: Target, read: repository.Read, missed: Sequence[Sequence[Any]]) -> None:
+        """Fill what a read did not find, flush counters that are due. Never raises, never waits for long."""
+        if not read.usable:
+            self.forget(target.name)
+        elif missed and not read.wrote:
+            self._fill(target, missed)
+        elif any(origin == Origin.BYPASS for _, origin, _ in read.rows):
+            self._reopen()
+        if self.counts.is_due:
+            self.flush()
+
+    def _fill(self, target: Target, keys: Sequence[Sequence[Any]]) -> None:
+        if not self.settings.fill or not self._fillers.acquire(blocking=False):
+            return
+        try:
+            if not self._budget.take():
+                return
+            with self._fills.begin() as connection:
+                filled = maintenance.fill(
+                    connection,
+                    target,
+                    keys,
+                    statement_ms=self.settings.fill_timeout_ms,
+                    lock_ms=self.settings.lock_timeout_ms,
+                )
+        except (DBAPIError, PoolTimeout) as error:
+            logger.debug("%s: not filled: %s", target.name, error)
+            return
+        finally:
+            self._fillers.release()
+        self.counts.add_fills(target.name, filled)
+
+    def _reopen(self) -> None:
+        """After a crash nobody fills before the cache is opened; a reader that notices it may as well do
+        it.
+        """
+        with self._lock:
+            if not self.settings.fill or time.monotonic() < self._open_tried + RETRY_SECONDS:
+                return
+            self._open_tried = time.monotonic()
+        try:
+            with self._autocommit.connect() as connection:
+                maintenance.open_cache(connection)
+        except (MeshcacheError, DBAPIError, PoolTimeout) as error:
+            logger.debug("the cache could not be opened: %s", error)
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """A connection in a READ COMMITTED transaction of our own, committed at the end of the block."""
+        with translated(), self._fills.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def autocommit(self) -> Iterator[Connection]:
+        """A connection of our own on which each statement is a transaction, for procedures that commit."""
+        with translated(), self._autocommit.connect() as connection:
+            yield connection
+
+    def migrate(self) -> list[str]:
+        """Install or upgrade schema meshcache in one transaction; returns what was run, [] when nothing
+        was.
+        """
+        with self.begin() as connection:
+            return migrate.upgrade(connection)
+
+    def plan(self, definitions: Sequence[Definition], *, prune: bool = False) -> list[Step]:
+        """What `apply` would do; with refused definitions it raises what `apply` would raise. Changes
+        nothing.
+        """
+        with self.begin() as connection:
+            steps = catalog.plan(connection, definitions, prune=prune)
+        self._retried(lambda connection: catalog.check(connection, steps))
+        return steps
+
+    def apply(self, definitions: Sequence[Definition], *, prune: bool = False) -> list[Step]:
+        """Bring the database to what is declared, in one transaction; returns the steps that were taken.
+
+        Raises LockBusy after several attempts when a source table stays locked, and then nothing has changed.
+        """
+        taken: list[Step] = []
+
+        def attempt(connection: Connection) -> None:
+            taken[:] = catalog.plan(connection, definitions, prune=prune)
+            catalog.apply(connection, taken)
+
+        self._retried(attempt)
+        for step in taken:
+            self.forget(step.name)
+        return taken
+
+    def drop(self, name: str) -> None:
+        """Drop one cached view or rollup."""
+        self._retried(lambda connection: catalog.drop(connection, name))
+        self.forget(name)
+
+    def uninstall(self) -> None:
+        """Remove everything of the cache from the database, triggers first; the application's objects
+        stay.
+        """
+        self._retried(install.uninstall)
+        self._targets.clear()
+
+    def _retried(self, work: Callable[[Connection], None]) -> None:
+        """DDL in our own transaction; cut short by a lock, it is tried again after a pause that grows."""
+        for attempt in stamina.retry_context(
+            on=LockBusy, attempts=6, timeout=20, wait_initial=0.1, wait_max=2
+        ):
+            with attempt, self.begin() as connection:
+                work(connection)
+
+    def installed(self) -> dict[str, InstalledView]:
+        """All cached views and rollups by name."""
+        with self.begin() as connection:
+            return catalog.installed(connection)
+
+    def refresh(self, name: str, mode: maintenance.Mode = "stale", *, max_seconds: float = 600) -> int | None:
+        """Bring one cached view up to date, or refresh a rollup; see maintenance.refresh."""
+        with self.autocommit() as connection:
+            return maintenance.refresh(connection, name, mode, max_seconds)
+
+    def due_rollups(self) -> list[str]:
+        """Rollups whose interval has passed."""
+        with self.begin() as connection:
+            return maintenance.due_rollups(connection)
+
+    def sweep(self, *, max_seconds: float | None = None) -> maintenance.SweepReport:
+        """Resolve pending marks and expired rows; see maintenance.sweep."""
+        with self.autocommit() as connection:
+            return maintenance.sweep(connection, max_seconds)
+
+    def invalidate(self, name: str, *, key: Sequence[Any] | None = None, tenant: Any = None) -> None:
+        """Make a row, a tenant's rows or a whole view stale, in a transaction of our own."""
+        with self.begin() as connection:
+            maintenance.invalidate(connection, self.target(connection, name), key=key, tenant=tenant)
+
+    def stats(self) -> list[health.ViewStats]:
+        """Statistics of all views; flushes this process's counters first."""
+        self.flush()
+        with self.begin() as connection:
+            return health.stats(connection)
+
+    def verify(self, name: str, *, share: float = 1.0) -> health.Verification:
+        """Compare what is cached with the source; see health.verify."""
+        with self.begin() as connection:
+            return health.verify(connection, self.target(connection, name), share=share)
+
+    def flush(self) -> None:
+        """Write the counters to the database; what cannot be written is kept for the next time."""
+        drained = self.counts.drain()
+        if not drained:
+            return
+        try:
+            with self._fills.begin() as connection:
+                maintenance.add_counts(connection, drained)
+        except (DBAPIError, PoolTimeout) as error:
+            logger.debug("counters not flushed: %s", error)
+            self.counts.restore(drained)

@@ -1,0 +1,86 @@
+"""What only looks: statistics, and the comparison of what is cached with its source."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from psycopg import sql
+from sqlalchemy import Connection, text
+
+from meshcache_pg.database import translated
+from meshcache_pg.sql import Identifier, query
+from meshcache_pg.sql import text as sql_text
+from meshcache_pg.statements import Target
+
+# More differences than this say nothing that these do not.
+SHOWN_DIFFERENCES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class ViewStats:
+    """One line of `stats`. `hit_ratio` is None before the first counted read; ages are in seconds.
+
+    For a rollup `oldest_filled_at` and `refreshed_at` are its last refresh: by how much it lags.
+    """
+
+    name: str
+    kind: str
+    coverage: str | None
+    populated: bool
+    rows: int
+    bytes: int
+    hits: int
+    misses: int
+    stale: int
+    bypassed: int
+    fills: int
+    hit_ratio: float | None
+    pending_marks: int
+    expired: int
+    oldest_filled_at: datetime | None
+    refreshed_at: datetime | None
+    oldest_age_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What `verify` found for one view: rows compared, how many of them were served by the cache, how many
+    differ.
+    """
+
+    name: str
+    compared: int
+    cached: int
+    different: int
+    differences: Sequence[Mapping[str, Any]]
+
+    @property
+    def equal(self) -> bool:
+        """Whether nothing differs."""
+        return self.different == 0
+
+
+def stats(connection: Connection) -> list[ViewStats]:
+    """Size, counted reads, pending marks and age of every view. Counts rows: its cost grows with the
+    cache.
+    """
+    with translated():
+        return [ViewStats(**row) for row in connection.execute(text(query("health", "stats"))).mappings()]
+
+
+def verify(
+    connection: Connection, target: Target, *, share: float = 1.0, shown: int = SHOWN_DIFFERENCES
+) -> Verification:
+    """Compare what the cache serves with the source, in one statement and so in one snapshot.
+
+    `share` (0 to 1) compares a random part. Takes no locks that anybody waits for.
+    """
+    statement = sql.SQL("select {}(%s::double precision, %s::integer)").format(
+        Identifier("meshcache", f"_{target.name}_verify").sql
+    )
+    with translated():
+        found = connection.exec_driver_sql(sql_text(statement), (share, shown)).scalar_one()
+    return Verification(
+        target.name, found["compared"], found["cached"], found["different"], found["differences"]
+    )

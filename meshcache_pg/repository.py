@@ -1,0 +1,300 @@
+"""Reads through the cache in the caller's transaction: the one place of the hit, miss and fallback rules.
+
+A read is one round trip. What may be wrong with the cache (not installed, dropped, no rights, a standby) must
+neither reach the caller nor leave its transaction aborted: inside a transaction the read is wrapped in a
+savepoint, sent in the same round trip, and if it fails for such a reason the definition's own SELECT answers.
+Nothing here writes.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from enum import Enum, StrEnum
+from typing import Any, Final, Generic, TypeVar
+
+import psycopg
+from psycopg import errors
+from psycopg.pq import TransactionStatus
+from psycopg.rows import tuple_row
+from sqlalchemy import Connection
+
+from meshcache_pg import statements
+from meshcache_pg.errors import InvalidKey
+from meshcache_pg.statements import Shape, Target
+
+Row = Mapping[str, Any]
+T = TypeVar("T")
+
+_SAVEPOINT: Final = "savepoint meshcache_read"
+_RELEASE: Final = "release savepoint meshcache_read"
+_ROLLBACK: Final = "rollback to savepoint meshcache_read"
+
+# The cache is not there, not whole, not ours to read, or on a standby (PostgreSQL reports a read of an
+# UNLOGGED table during recovery as feature_not_supported, an unpopulated materialized view as
+# object_not_in_prerequisite_state), or somebody drops or replaces its tables at this moment.
+UNUSABLE: Final = (
+    errors.UndefinedTable,
+    errors.UndefinedFunction,
+    errors.UndefinedColumn,
+    errors.InvalidSchemaName,
+    errors.InsufficientPrivilege,
+    errors.FeatureNotSupported,
+    errors.WrongObjectType,
+    errors.DatatypeMismatch,
+    errors.ObjectNotInPrerequisiteState,
+    errors.LockNotAvailable,
+    errors.DeadlockDetected,
+)
+_WRONG_KEY: Final = (
+    errors.InvalidTextRepresentation,
+    errors.NumericValueOutOfRange,
+    errors.InvalidDatetimeFormat,
+    errors.DatetimeFieldOverflow,
+    errors.CannotCoerce,
+)
+
+
+class Missing(Enum):
+    """The type of MISSING, so that a value of None stays a value."""
+
+    MISSING = "missing"
+
+    def __bool__(self) -> bool:
+        return False
+
+
+MISSING: Final = Missing.MISSING
+
+
+class Origin(StrEnum):
+    """Where an answer came from; all four are exact in the caller's snapshot."""
+
+    HIT = "hit"  # a cached row that is fresh in this snapshot
+    MISS = "miss"  # no cached row: the source answered
+    STALE = "stale"  # a cached row that is not fresh: the source answered
+    BYPASS = "bypass"  # the cache cannot be used at all: the source answered
+
+
+@dataclass(frozen=True, slots=True)
+class Result(Generic[T]):
+    """One row by key. `value` is MISSING where the source has no such row; `age` is that of a hit's cached
+    row.
+    """
+
+    value: T | Missing
+    origin: Origin
+    age: timedelta | None = None
+
+    def __bool__(self) -> bool:
+        return self.value is not MISSING
+
+    def unwrap(self) -> T:
+        """The value; raises LookupError where there is none."""
+        if isinstance(self.value, Missing):
+            raise LookupError("the source has no row with this key")
+        return self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Listing(Sequence[T], Generic[T]):
+    """Rows of one list read. `origin` is the least cached of its rows' origins, `cached` how many were hits,
+    `age` that of the oldest cached row.
+    """
+
+    rows: tuple[T, ...]
+    origin: Origin
+    cached: int
+    age: timedelta | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.rows[index]
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Rows with their origins; whether the caller's transaction has written (then a fill would be wasted);
+    whether the cache could be asked at all; and, of a read of many keys, which key each row belongs to.
+    """
+
+    rows: list[tuple[Row, Origin, timedelta | None]]
+    wrote: bool
+    usable: bool
+    positions: tuple[int, ...] = ()
+
+
+def _driver(connection: Connection) -> psycopg.Connection[Any]:
+    """The psycopg connection under a SQLAlchemy one, in the transaction that SQLAlchemy knows about."""
+    raw = connection.connection.driver_connection
+    if not isinstance(raw, psycopg.Connection):
+        raise TypeError("meshcache reads through SQLAlchemy with the psycopg driver: postgresql+psycopg://")
+    if not raw.autocommit and not connection.in_transaction():
+        connection.begin()
+    return raw
+
+
+def _run(raw: psycopg.Connection[Any], statement: str, values: Sequence[Any]) -> tuple[list[str], list[Any]]:
+    """Execute one SELECT; inside a transaction under a savepoint, which a failure returns to."""
+    cursor = raw.cursor(row_factory=tuple_row)
+    status = raw.info.transaction_status
+    # In a transaction that failed before there is nothing to protect: the server says so itself.
+    if (raw.autocommit and status == TransactionStatus.IDLE) or status == TransactionStatus.INERROR:
+        cursor.execute(statement, values)
+    else:
+        _run_guarded(raw, cursor, statement, values)
+    return [column.name for column in cursor.description or ()], cursor.fetchall()
+
+
+def _run_guarded(
+    raw: psycopg.Connection[Any], cursor: psycopg.Cursor[Any], statement: str, values: Sequence[Any]
+) -> None:
+    try:
+        if psycopg.Pipeline.is_supported():
+            with raw.pipeline():
+                raw.execute(_SAVEPOINT)
+                cursor.execute(statement, values)
+                raw.execute(_RELEASE)
+        else:
+            raw.execute(_SAVEPOINT)
+            cursor.execute(statement, values)
+            raw.execute(_RELEASE)
+    except psycopg.Error:
+        if not raw.closed and raw.info.transaction_status == TransactionStatus.INERROR:
+            raw.execute(_ROLLBACK)
+            raw.execute(_RELEASE)
+        raise
+
+
+def _read(names: Sequence[str], rows: Sequence[Any], *, usable: bool) -> Read:
+    """Split each row into the view's columns and what every read adds behind them."""
+    columns = statements.columns_of(names)
+    found: list[tuple[Row, Origin, timedelta | None]] = [
+        (dict(zip(columns, row[:-3], strict=True)), Origin(row[-3]), row[-2]) for row in rows
+    ]
+    return Read(found, any(row[-1] for row in rows), usable)
+
+
+def _keyed(target: Target, ask: Callable[[], T], also: tuple[type[psycopg.Error], ...] = ()) -> T:
+    """Run a read; a value that the view's columns cannot have becomes InvalidKey."""
+    try:
+        return ask()
+    except psycopg.Error as error:
+        # Without an SQLSTATE it was psycopg that could not turn the value into a parameter.
+        unadapted = (
+            isinstance(error, (psycopg.ProgrammingError, psycopg.DataError)) and error.sqlstate is None
+        )
+        if not isinstance(error, _WRONG_KEY + also) and not unadapted:
+            raise
+        message = error.diag.message_primary or str(error)
+        raise InvalidKey(
+            f"{target.name}: {message}", hint=f"Its key is ({', '.join(target.key)})."
+        ) from error
+
+
+def _guarded(
+    raw: psycopg.Connection[Any], target: Target, cached: str | None, source: str, values: Sequence[Any]
+) -> Read:
+    """Ask the cache, or else the source."""
+    if cached is not None:
+        try:
+            return _read(*_keyed(target, lambda: _run(raw, cached, values)), usable=True)
+        except UNUSABLE:
+            pass
+    # Without the columns' types the server may find no "=" between a column and the value given for it.
+    also = (errors.UndefinedFunction,)
+    return _read(*_keyed(target, lambda: _run(raw, source, values), also), usable=False)
+
+
+def _check_key(target: Target, key: Sequence[Any]) -> None:
+    if len(key) != len(target.key):
+        raise InvalidKey(
+            f"{target.name}: {len(key)} key values given", hint=f"Its key is ({', '.join(target.key)})."
+        )
+
+
+def get(connection: Connection, target: Target, key: Sequence[Any]) -> Read:
+    """One row by key in the caller's transaction and snapshot; no rows where the source has none."""
+    _check_key(target, key)
+    raw = _driver(connection)
+    shape = statements.key_shape(target)
+    cached = None
+    if target.installed:
+        cached = statements.listing(target, shape) if target.kind == "rollup" else statements.by_key(target)
+    return _guarded(raw, target, cached, statements.from_source(target, shape), key)
+
+
+def get_many(connection: Connection, target: Target, keys: Sequence[Sequence[Any]]) -> Read:
+    """Rows of many keys in one round trip; a key that the source does not have brings no row.
+
+    `Read.positions` says which of `keys` each row belongs to. Without the cache it is one round trip per key.
+    """
+    for key in keys:
+        _check_key(target, key)
+    raw = _driver(connection)
+    if not keys:
+        return Read([], wrote=False, usable=True)
+    if target.installed and target.kind != "rollup":
+        arrays = [list(column) for column in zip(*keys, strict=True)]
+        try:
+            names, rows = _keyed(target, lambda: _run(raw, statements.by_keys(target), arrays))
+        except UNUSABLE:
+            pass
+        else:
+            read = _read(names[1:], [row[1:] for row in rows], usable=True)
+            return replace(read, positions=tuple(row[0] - 1 for row in rows))
+    found: list[tuple[Row, Origin, timedelta | None]] = []
+    positions: list[int] = []
+    usable = False
+    for position, key in enumerate(keys):
+        one = get(connection, target, key)
+        found += one.rows
+        positions += [position] * len(one.rows)
+        usable = usable or one.usable
+    return Read(found, wrote=False, usable=usable, positions=tuple(positions))
+
+
+def list_rows(
+    connection: Connection,
+    target: Target,
+    where: Mapping[str, Any],
+    *,
+    order_by: Sequence[str] = (),
+    limit: int | None = None,
+    offset: int = 0,
+) -> Read:
+    """Rows whose columns equal `where` (None: is null), from the live view in the caller's snapshot."""
+    if (limit is not None and limit < 0) or offset < 0:
+        raise InvalidKey(f"{target.name}: limit and offset cannot be negative")
+    raw = _driver(connection)
+    shape = Shape(
+        equal=tuple(column for column, value in where.items() if value is not None),
+        null=tuple(column for column, value in where.items() if value is None),
+        order_by=tuple(order_by),
+        limit=limit is not None,
+        offset=bool(offset),
+    )
+    values = [value for value in where.values() if value is not None]
+    values += [number for number in (limit, offset or None) if number is not None]
+    cached = statements.listing(target, shape) if target.installed else None
+    return _guarded(raw, target, cached, statements.from_source(target, shape), values)
+
+
+def load_target(connection: Connection, name: str) -> Target | None:
+    """A cached view as the catalog describes it; None where there is none or it may not be read."""
+    statement = (
+        "select v.name, v.kind, v.key_columns, v.coverage, v.columns, v.column_types, v.source_sql, "
+        "v.tenant_column from meshcache.cached_view as v where v.name = %s"
+    )
+    try:
+        _, rows = _run(_driver(connection), statement, [name])
+    except UNUSABLE:
+        return None
+    if not rows:
+        return None
+    name, kind, key, coverage, columns, types, source_sql, tenant = rows[0]
+    return Target(name, kind, tuple(key), coverage, tuple(columns), tuple(types), source_sql, tenant)

@@ -1,0 +1,174 @@
+"""The SQL text of reads, composed once per view and kept: composing costs more than a hit does."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from psycopg import sql
+
+from meshcache_pg.errors import DefinitionError
+from meshcache_pg.sql import Identifier, text, trusted
+
+# Shapes of statements that one process keeps; an application has a few per view.
+_KEPT: Final = 1024
+
+# What every read returns behind the view's own columns.
+_EXTRA: Final = sql.SQL(
+    "g._origin, pg_catalog.statement_timestamp() - g._filled_at as _age, "
+    "pg_catalog.pg_current_xact_id_if_assigned() is not null as _wrote"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a reader has to know of one cached view or rollup. Without `column_types` only the fallback can
+    be used.
+    """
+
+    name: str
+    kind: str
+    key: tuple[str, ...]
+    coverage: str | None
+    columns: tuple[str, ...]
+    column_types: tuple[str, ...]
+    source_sql: str
+    tenant: str | None = None
+
+    @property
+    def installed(self) -> bool:
+        """Whether this came from the catalog, and not only from a definition."""
+        return bool(self.column_types)
+
+    def type_of(self, column: str) -> sql.SQL:
+        """The type of an output column as the server printed it."""
+        return sql.SQL(trusted(self.column_types[self.columns.index(column)]))
+
+    def check_column(self, column: str) -> None:
+        """Raise DefinitionError where the view has no such output column."""
+        if self.columns and column not in self.columns:
+            raise DefinitionError(
+                f"{self.name} has no column {column!r}", hint=f"It has: {', '.join(self.columns)}."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A list read without its values: columns compared, columns asked for null, order, limits."""
+
+    equal: tuple[str, ...] = ()
+    null: tuple[str, ...] = ()
+    order_by: tuple[str, ...] = ()
+    limit: bool = False
+    offset: bool = False
+
+
+def _select_list(target: Target) -> sql.Composed:
+    return sql.SQL(", ").join(sql.Identifier("g", c) for c in target.columns)
+
+
+def _keys(target: Target, form: str) -> sql.Composed:
+    return sql.SQL(", ").join(sql.SQL(trusted(form)).format(target.type_of(k)) for k in target.key)
+
+
+@lru_cache(_KEPT)
+def by_key(target: Target) -> str:
+    """One row by key; the parameters are the key's values."""
+    function = Identifier("meshcache", f"{target.name}_get").sql
+    return text(
+        sql.SQL("select {}, {} from {}({}) as g").format(
+            _select_list(target), _EXTRA, function, _keys(target, "%s::{}")
+        )
+    )
+
+
+@lru_cache(_KEPT)
+def by_keys(target: Target) -> str:
+    """Rows of many keys, each behind its key's position from 1; the parameters are one array per key
+    column.
+    """
+    names = [f"k{n}" for n in range(len(target.key))]
+    return text(
+        sql.SQL(
+            "select k.n, {}, {} from unnest({}) with ordinality as k ({}, n) "
+            "cross join lateral {}({}) as g order by k.n"
+        ).format(
+            _select_list(target),
+            _EXTRA,
+            _keys(target, "%s::{}[]"),
+            sql.SQL(", ").join(sql.Identifier(n) for n in names),
+            Identifier("meshcache", f"{target.name}_get").sql,
+            sql.SQL(", ").join(sql.Identifier("k", n) for n in names),
+        )
+    )
+
+
+@lru_cache(_KEPT)
+def listing(target: Target, shape: Shape) -> str:
+    """Rows of the live view, or of a rollup, or of the source where no list is kept."""
+    head = sql.SQL("select {}, {} from {}").format(_select_list(target), _EXTRA, _list_source(target))
+    return text(head + _tail(target, shape))
+
+
+@lru_cache(_KEPT)
+def from_source(target: Target, shape: Shape) -> str:
+    """The same from the definition's own SELECT, which needs nothing of the cache."""
+    source = sql.SQL(trusted(target.source_sql.replace("%", "%%")))
+    head = sql.SQL(
+        "select g.*, 'bypass'::text as _origin, null::interval as _age, false as _wrote from ({}\n) as g"
+    ).format(source)
+    return text(head + _tail(target, shape))
+
+
+def _list_source(target: Target) -> sql.Composed:
+    if target.coverage == "complete":
+        return sql.SQL("{} as g").format(Identifier("meshcache", f"{target.name}_rows").sql)
+    if target.kind == "rollup":
+        return sql.SQL(
+            "(select r.*, 'hit'::text as _origin, "
+            "(select f.refreshed_at from meshcache.rollup_refresh as f inner join meshcache.cached_view as v "
+            "on v.id = f.view_id where v.name = {}) as _filled_at from {} as r) as g"
+        ).format(sql.Literal(target.name), Identifier("meshcache", target.name).sql)
+    return sql.SQL(
+        "(select s.*, 'bypass'::text as _origin, null::timestamptz as _filled_at from {} as s) as g"
+    ).format(Identifier("meshcache", f"{target.name}_source").sql)
+
+
+def _tail(target: Target, shape: Shape) -> sql.Composed:
+    """WHERE, ORDER BY, LIMIT and OFFSET; parameters in that order, the compared columns as in
+    `shape.equal`.
+    """
+    conditions: list[sql.Composable] = []
+    for column in shape.equal:
+        target.check_column(column)
+        value = sql.SQL("%s::{}").format(target.type_of(column)) if target.installed else sql.SQL("%s")
+        conditions.append(sql.SQL("{} = {}").format(sql.Identifier("g", column), value))
+    for column in shape.null:
+        target.check_column(column)
+        conditions.append(sql.SQL("{} is null").format(sql.Identifier("g", column)))
+    terms: list[sql.Composable] = []
+    for term in shape.order_by:
+        column = term.removeprefix("-")
+        target.check_column(column)
+        direction = sql.SQL("desc" if term.startswith("-") else "asc")
+        terms.append(sql.SQL("{} {}").format(sql.Identifier("g", column), direction))
+    tail = sql.Composed([])
+    if conditions:
+        tail += sql.SQL(" where ") + sql.SQL(" and ").join(conditions)
+    if terms:
+        tail += sql.SQL(" order by ") + sql.SQL(", ").join(terms)
+    if shape.limit:
+        tail += sql.SQL(" limit %s::bigint")
+    if shape.offset:
+        tail += sql.SQL(" offset %s::bigint")
+    return tail
+
+
+def key_shape(target: Target) -> Shape:
+    """The list read that asks for one key."""
+    return Shape(equal=target.key)
+
+
+def columns_of(statement_columns: Sequence[str]) -> Sequence[str]:
+    """The view's own columns among those of a statement: all but the three that every read adds."""
+    return statement_columns[:-3]

@@ -1,0 +1,15 @@
+-- What meshcache_pg/health.py asks. Nothing here writes.
+
+-- name: stats
+-- One row per cached view and rollup.
+select
+    s.name, s.kind, s.coverage, s.populated, s.rows, s.bytes, s.hits, s.misses, s.stale, s.bypassed, s.fills,
+    s.hit_ratio::double precision as hit_ratio, s.pending_marks, s.expired, s.oldest_filled_at, s.refreshed_at,
+    extract(epoch from statement_timestamp() - s.oldest_filled_at)::double precision as oldest_age_seconds
+from meshcache.stats() as s
+
+-- name: epoch
+-- Whether the cache is open, and since when; no row while it is closed.
+select e.id, e.opened_at
+from meshcache_data.epoch as e
+where e.xmin = e.opened_by::xid and e.tableoid = e.table_oid
