@@ -15,16 +15,15 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from meshcache_pg import render_marks
+from meshcache_pg.conditions import Column, ResolvedDependency
 from meshcache_pg.database import execute_ddl, primary_message, translated
 from meshcache_pg.definition import Definition
 from meshcache_pg.errors import DefinitionError, NotInstalled
 from meshcache_pg.render import (
     CORE,
     DATA,
-    Column,
     MarkedSource,
     MarkTable,
-    ResolvedDependency,
     ViewRenderer,
     view_functions,
 )

@@ -8,8 +8,17 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
+from meshcache_pg.conditions import (
+    Column,
+    Conditions,
+    ResolvedDependency,
+    columns_of,
+    ident,
+    joined,
+    pairs,
+)
 from meshcache_pg.definition import Definition
-from meshcache_pg.sql import Identifier, compose, text, trusted
+from meshcache_pg.sql import compose, text, trusted
 
 DATA = "meshcache_data"
 CORE = "meshcache"
@@ -21,38 +30,6 @@ WILDCARD_LIMIT = 1000
 # A fill by key takes one advisory lock per key out of a table that all sessions share, with room for
 # max_locks_per_transaction * max_connections (64 * 100 by default): 100 are under 2 % of it.
 FILL_KEY_LIMIT = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """An output column: its name and its type as SQL text, e.g. `numeric(10,2)`."""
-
-    name: str
-    type: str
-
-
-@dataclass(frozen=True, slots=True)
-class ResolvedLink:
-    """A link whose table is known: qualified name and columns."""
-
-    table: Identifier
-    from_column: str
-    to_column: str
-
-
-@dataclass(frozen=True, slots=True)
-class ResolvedDependency:
-    """A dependency with its catalog ids; `mark_id` is None for a flush, `matter` None for all columns."""
-
-    source_id: int
-    relation: Identifier
-    kind: str
-    mark_id: int | None
-    columns: tuple[str, ...]
-    view_columns: tuple[str, ...]
-    links: tuple[ResolvedLink, ...]
-    matter: tuple[str, ...] | None
-    has_children: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,28 +53,6 @@ class MarkedSource:
     flush: tuple[int, ...]
 
 
-def _i(name: str) -> sql.Identifier:
-    return sql.Identifier(name)
-
-
-def _columns(alias: str, names: Sequence[str]) -> sql.Composed:
-    return sql.SQL(", ").join(sql.Identifier(alias, n) for n in names)
-
-
-def _pairs(
-    left: Callable[[str], sql.Composable], right: Callable[[str], sql.Composable], names: Sequence[str]
-) -> sql.Composed:
-    return sql.SQL(" and ").join(sql.SQL("{} = {}").format(left(n), right(n)) for n in names)
-
-
-def _all(conditions: Sequence[sql.Composable], word: str = " and ") -> sql.Composed:
-    return sql.SQL(word).join(conditions)
-
-
-def _ints(values: Sequence[int]) -> sql.Composable:
-    return sql.SQL("array[{}]::integer[]").format(sql.SQL(", ").join(sql.Literal(v) for v in values))
-
-
 class ViewRenderer:
     """Renders the objects of one cached view. `view_id` is its catalog id, `server` the
     server_version_num.
@@ -115,14 +70,13 @@ class ViewRenderer:
         self.names = [c.name for c in columns]
         self.types = {c.name: c.type for c in columns}
         self.dependencies = list(dependencies)
-        self.server = server
+        self.when = Conditions(view_id, definition, dependencies, server)
         self.complete = definition.coverage == "complete"
         self.view_id = sql.Literal(view_id)
-        self.sources = _ints([*dict.fromkeys(d.source_id for d in dependencies), -view_id])
         name = definition.name
-        self.name = _i(name)
-        self.source = _i(f"{name}_source")
-        self.rows = _i(f"{name}_rows")
+        self.name = ident(name)
+        self.source = ident(f"{name}_source")
+        self.rows = ident(f"{name}_rows")
 
     def statements(self) -> Iterator[str]:
         """Everything after the source view, in order: cache table, live views, functions, comments."""
@@ -130,7 +84,7 @@ class ViewRenderer:
         yield text(self._shape())
         if self.definition.tenant:
             yield text(
-                compose("cache_table", "tenant_index", name=self.name, tenant=_i(self.definition.tenant))
+                compose("cache_table", "tenant_index", name=self.name, tenant=ident(self.definition.tenant))
             )
         if self.complete:
             yield text(self._rows_view())
@@ -144,128 +98,18 @@ class ViewRenderer:
         yield text(self._verify())
         yield from self._comments()
 
-    def source_view(self, query: str) -> str:
-        """The statement for the source view; `query` is the definition's own SELECT and stays as it is."""
-        return f"create view {text(sql.Identifier(CORE, f'{self.definition.name}_source'))} as {query}"
-
-    def _joins(self, dependency: ResolvedDependency) -> tuple[sql.Composable, sql.Composable]:
-        """The joins along the links, and the expression that must equal the view's column (one column)."""
-        joins: list[sql.Composable] = []
-        end: sql.Composable = sql.Identifier("m", dependency.columns[0])
-        for number, link in enumerate(dependency.links, 1):
-            alias = f"l{number}"
-            joins.append(
-                compose(
-                    "fresh",
-                    "link",
-                    link=link.table.sql,
-                    alias=_i(alias),
-                    from_column=_i(link.from_column),
-                    previous=end,
-                )
-            )
-            end = sql.Identifier(alias, link.to_column)
-        return _all(joins, " "), end
-
-    def _mark_values(self, dependency: ResolvedDependency) -> tuple[sql.Composable, list[sql.Composable]]:
-        joins, end = self._joins(dependency)
-        if dependency.links:
-            return joins, [end]
-        return joins, [sql.Identifier("m", c) for c in dependency.columns]
-
-    def _marked(self) -> list[tuple[ResolvedDependency, sql.Identifier]]:
-        return [(d, _i(f"mark_{d.mark_id}")) for d in self.dependencies if d.mark_id is not None]
-
-    def _tests(self) -> sql.Composed:
-        tests: list[sql.Composable] = []
-        for dependency, mark_table in self._marked():
-            joins, values = self._mark_values(dependency)
-            match = _all(
-                [
-                    sql.SQL("{} = {}").format(value, sql.Identifier("c", column))
-                    for value, column in zip(values, dependency.view_columns, strict=True)
-                ]
-            )
-            tests.append(compose("fresh", "no_mark", mark_table=mark_table, joins=joins, match=match))
-        if not self.complete:
-            tests.append(compose("fresh", "no_wildcard", sources=self.sources))
-        if self.definition.ttl:
-            tests.append(compose("fresh", "not_expired"))
-        return _all(tests or [sql.SQL("true")])
-
-    def _children(self) -> list[sql.Composable]:
-        seen = {d.source_id: d for d in self.dependencies if d.has_children}
-        detaching = compose("fresh", "not_detaching") if self.server >= 140000 else sql.SQL("")
-        return [
-            compose(
-                "fresh",
-                "same_children",
-                source_id=sql.Literal(d.source_id),
-                not_detaching=detaching,
-            )
-            for d in seen.values()
-        ]
-
-    def _usable(self) -> sql.Composed:
-        session = _all([compose("fresh", "session"), *self._children()])
-        if self.complete:
-            return compose(
-                "fresh", "usable_complete", view_id=self.view_id, sources=self.sources, session=session
-            )
-        return compose("fresh", "usable_on_demand", session=session)
-
-    def _fresh(self) -> sql.Composed:
-        part = "fresh_complete" if self.complete else "fresh_on_demand"
-        return compose("fresh", part, usable=self._usable(), tests=self._tests())
-
-    def _candidates(self) -> sql.Composed:
-        """Which source rows a complete view has to ask for: every row that a pending mark may concern."""
-        found: list[sql.Composable] = []
-        for dependency, mark_table in self._marked():
-            joins, values = self._mark_values(dependency)
-            found.append(
-                _all(
-                    [
-                        sql.SQL("{} = any({})").format(
-                            sql.Identifier("s", column),
-                            compose(
-                                "fresh",
-                                "candidates",
-                                value=value,
-                                mark_table=mark_table,
-                                view_id=self.view_id,
-                                joins=joins,
-                            ),
-                        )
-                        for value, column in zip(values, dependency.view_columns, strict=True)
-                    ]
-                )
-            )
-        if self.definition.ttl:
-            found.append(
-                _all(
-                    [
-                        sql.SQL("{} = any({})").format(
-                            sql.Identifier("s", k), compose("fresh", "expired", key=_i(k), name=self.name)
-                        )
-                        for k in self.definition.key
-                    ]
-                )
-            )
-        return _all([sql.SQL("({})").format(f) for f in found] or [sql.SQL("false")], " or ")
-
     def _shape(self) -> sql.Composed:
         payload = [n for n in self.names if n not in self.definition.key and n != self.definition.tenant]
-        silent = [compose("cache_table", "no_statistics", column=_i(n)) for n in payload]
+        silent = [compose("cache_table", "no_statistics", column=ident(n)) for n in payload]
         return compose(
-            "cache_table", "shape", name=self.name, keys=self._keys(), no_statistics=_all(silent, "\n")
+            "cache_table", "shape", name=self.name, keys=self._keys(), no_statistics=joined(silent, "\n")
         )
 
     def _keys(self) -> sql.Composed:
-        return sql.SQL(", ").join(_i(k) for k in self.definition.key)
+        return sql.SQL(", ").join(ident(k) for k in self.definition.key)
 
     def _same(self, left: str, right: str) -> sql.Composed:
-        return _pairs(
+        return pairs(
             lambda n: sql.Identifier(left, n), lambda n: sql.Identifier(right, n), self.definition.key
         )
 
@@ -276,11 +120,11 @@ class ViewRenderer:
             rows=self.rows,
             name=self.name,
             source=self.source,
-            c_columns=_columns("c", self.names),
-            s_columns=_columns("s", self.names),
-            fresh=self._fresh(),
-            usable=self._usable(),
-            candidates=self._candidates(),
+            c_columns=columns_of("c", self.names),
+            s_columns=columns_of("s", self.names),
+            fresh=self.when.fresh(),
+            usable=self.when.usable(),
+            candidates=self.when.candidates(),
             same_key=self._same("c", "s"),
         )
 
@@ -291,20 +135,20 @@ class ViewRenderer:
                 "live_view_complete",
                 name=self.name,
                 rows=self.rows,
-                r_columns=_columns("r", self.names),
+                r_columns=columns_of("r", self.names),
             )
         return compose(
             "live_view",
             "live_view_on_demand",
             name=self.name,
             source=self.source,
-            s_columns=_columns("s", self.names),
+            s_columns=columns_of("s", self.names),
         )
 
     def _parameter(self, key: str) -> sql.Composable:
         """`p_<key>`, or no name at all where an output column has it or it would be too long."""
         name = f"p_{key}"
-        return _i(name) if name not in self.names and len(name.encode()) <= 63 else sql.SQL("")
+        return ident(name) if name not in self.names and len(name.encode()) <= 63 else sql.SQL("")
 
     def _key_parameters(self, suffix: str = "") -> sql.Composed:
         return sql.SQL(", ").join(
@@ -314,7 +158,7 @@ class ViewRenderer:
 
     def _key_is_parameter(self, alias: str) -> sql.Composed:
         numbers = {k: n for n, k in enumerate(self.definition.key, 1)}
-        return _pairs(
+        return pairs(
             lambda n: sql.Identifier(alias, n),
             lambda n: sql.SQL("$") + sql.Literal(numbers[n]),
             self.definition.key,
@@ -324,23 +168,23 @@ class ViewRenderer:
         return compose(
             "live_view",
             "get",
-            function=_i(f"{self.definition.name}_get"),
+            function=ident(f"{self.definition.name}_get"),
             parameters=self._key_parameters(),
             result=sql.SQL(", ").join(
-                sql.SQL("{} {}").format(_i(n), _raw_type(t)) for n, t in self.types.items()
+                sql.SQL("{} {}").format(ident(n), _raw_type(t)) for n, t in self.types.items()
             ),
-            c_columns=_columns("c", self.names),
-            s_columns=_columns("s", self.names),
+            c_columns=columns_of("c", self.names),
+            s_columns=columns_of("s", self.names),
             name=self.name,
             source=self.source,
             key_is_parameter=self._key_is_parameter("c"),
             source_key_is_parameter=self._key_is_parameter("s"),
-            fresh=self._fresh(),
-            usable=self._usable(),
+            fresh=self.when.fresh(),
+            usable=self.when.usable(),
         )
 
     def _may_fill(self) -> sql.Composed:
-        return _all([compose("fill", "may_fill"), *self._children()])
+        return joined([compose("fill", "may_fill"), *self.when.same_children()])
 
     def _on_conflict(self) -> sql.Composed:
         others = [n for n in self.names if n not in self.definition.key] or list(self.definition.key)
@@ -349,7 +193,7 @@ class ViewRenderer:
             "on_conflict",
             keys=self._keys(),
             assignments=sql.SQL(", ").join(
-                sql.SQL("{} = {}").format(_i(n), sql.Identifier("excluded", n)) for n in others
+                sql.SQL("{} = {}").format(ident(n), sql.Identifier("excluded", n)) for n in others
             ),
         )
 
@@ -365,8 +209,8 @@ class ViewRenderer:
             "name": self.name,
             "source": self.source,
             "view_id": self.view_id,
-            "columns": sql.SQL(", ").join(_i(n) for n in self.names),
-            "s_columns": _columns("s", self.names),
+            "columns": sql.SQL(", ").join(ident(n) for n in self.names),
+            "s_columns": columns_of("s", self.names),
             "expires_at": expires,
             "on_conflict": self._on_conflict(),
             "may_fill": self._may_fill(),
@@ -378,19 +222,19 @@ class ViewRenderer:
         return compose(
             "fill",
             "fill",
-            function=_i(f"{self.definition.name}_fill"),
+            function=ident(f"{self.definition.name}_fill"),
             array_parameters=self._key_parameters("[]"),
             array_aggregates=sql.SQL(", ").join(
-                sql.SQL("array_agg({}) as {}").format(sql.Identifier("k", k), _i(a))
+                sql.SQL("array_agg({}) as {}").format(sql.Identifier("k", k), ident(a))
                 for k, a in zip(key, arrays, strict=True)
             ),
             array_names=sql.SQL(", ").join(sql.SQL("$") + sql.Literal(n) for n in range(1, len(key) + 1)),
-            u_keys=_columns("u", key),
-            u_known=_all([sql.SQL("{} is not null").format(sql.Identifier("u", k)) for k in key]),
-            k_keys=_columns("k", key),
+            u_keys=columns_of("u", key),
+            u_known=joined([sql.SQL("{} is not null").format(sql.Identifier("u", k)) for k in key]),
+            k_keys=columns_of("k", key),
             keys=self._keys(),
             key_limit=sql.Literal(FILL_KEY_LIMIT),
-            v_arrays=_columns("v_keys", arrays),
+            v_arrays=columns_of("v_keys", arrays),
             s_is_k=self._same("s", "k"),
             check_own=compose("fill", "check_own"),
             **self._writing(),
@@ -399,30 +243,30 @@ class ViewRenderer:
     def _fill_all(self) -> sql.Composed:
         part = "fill_all_complete" if self.complete else "fill_all_on_demand"
         values = self._writing() | {"check_own": compose("fill", "check_own")}
-        return compose("fill", part, function=_i(f"_{self.definition.name}_fill_all"), **values)
+        return compose("fill", part, function=ident(f"_{self.definition.name}_fill_all"), **values)
 
     def _refresh(self) -> sql.Composed:
         return compose(
             "fill",
             "refresh",
-            function=_i(f"_{self.definition.name}_refresh"),
-            fill_all=_i(f"_{self.definition.name}_fill_all"),
+            function=ident(f"_{self.definition.name}_refresh"),
+            fill_all=ident(f"_{self.definition.name}_fill_all"),
             view_id=self.view_id,
         )
 
     def _resolve(self) -> sql.Composed:
-        function = _i(f"_{self.definition.name}_resolve")
+        function = ident(f"_{self.definition.name}_resolve")
         if self.complete:
             return compose(
                 "fill",
                 "resolve_complete",
                 function=function,
-                fill_all=_i(f"_{self.definition.name}_fill_all"),
-                usable=self._usable(),
-                candidates=self._candidates(),
+                fill_all=ident(f"_{self.definition.name}_fill_all"),
+                usable=self.when.usable(),
+                candidates=self.when.candidates(),
                 same_key=self._same("c", "s"),
-                fresh=self._fresh(),
-                c_keys=_columns("c", self.definition.key),
+                fresh=self.when.fresh(),
+                c_keys=columns_of("c", self.definition.key),
                 c_is_f=self._same("c", "f"),
                 **self._writing(),
             )
@@ -430,8 +274,8 @@ class ViewRenderer:
             "fill",
             "resolve_on_demand",
             function=function,
-            fresh=self._fresh(),
-            c_keys=_columns("c", self.definition.key),
+            fresh=self.when.fresh(),
+            c_keys=columns_of("c", self.definition.key),
             s_is_k=self._same("s", "k"),
             **self._writing(),
         )
@@ -448,8 +292,8 @@ class ViewRenderer:
             mark = compose(
                 "invalidate",
                 "key_mark",
-                mark_table=_i(f"mark_{own.mark_id}"),
-                columns=sql.SQL(", ").join(_i(c) for c in own.columns),
+                mark_table=ident(f"mark_{own.mark_id}"),
+                columns=sql.SQL(", ").join(ident(c) for c in own.columns),
                 values=sql.SQL(", ").join(
                     sql.SQL("$") + sql.Literal(key.index(c) + 1) for c in own.view_columns
                 ),
@@ -457,7 +301,7 @@ class ViewRenderer:
         return compose(
             "invalidate",
             "invalidate",
-            function=_i(f"{self.definition.name}_invalidate"),
+            function=ident(f"{self.definition.name}_invalidate"),
             parameters=self._key_parameters(),
             mark=mark,
         )
@@ -472,18 +316,18 @@ class ViewRenderer:
         return compose(
             "verify",
             "complete" if self.complete else "on_demand",
-            function=_i(f"_{self.definition.name}_verify"),
+            function=ident(f"_{self.definition.name}_verify"),
             name=self.name,
             source=self.source,
-            columns=_columns("c", self.names),
-            s_columns=_columns("s", self.names),
+            columns=columns_of("c", self.names),
+            s_columns=columns_of("s", self.names),
             c_key=sql.Identifier("c", first),
             s_key=sql.Identifier("s", first),
             key_object=key_object(
                 lambda k: sql.SQL("coalesce({}, {})").format(sql.Identifier("c", k), sql.Identifier("s", k))
             ),
             same_key=self._same("c", "s"),
-            fresh=self._fresh(),
+            fresh=self.when.fresh(),
             **({"rows": self.rows} if self.complete else {}),
         )
 
@@ -509,7 +353,7 @@ class ViewRenderer:
         """
         name = self.definition.name
         for reader in self.definition.readers:
-            role = _i(reader)
+            role = ident(reader)
             yield text(sql.SQL("grant usage on schema meshcache to {}").format(role))
             views = [name, f"{name}_source", *([f"{name}_rows"] if self.complete else [])]
             for view in views:
@@ -518,10 +362,6 @@ class ViewRenderer:
                 yield text(
                     sql.SQL("grant execute on function {} to {}").format(sql.Identifier(CORE, function), role)
                 )
-
-    def function_names(self) -> list[str]:
-        """Functions of this view; all of them lose EXECUTE for PUBLIC."""
-        return view_functions(self.definition.name)
 
 
 def view_functions(name: str) -> list[str]:

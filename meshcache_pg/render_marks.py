@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 
 from psycopg import sql
 
-from meshcache_pg.render import WILDCARD_LIMIT, Column, MarkedSource, MarkTable
+from meshcache_pg.conditions import Column
+from meshcache_pg.render import WILDCARD_LIMIT, MarkedSource, MarkTable
 from meshcache_pg.sql import compose, text, trusted
 
 _EVENTS = ("insert", "update", "delete")

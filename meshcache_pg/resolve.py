@@ -6,9 +6,9 @@ dependency.
 from sqlalchemy import Connection, text
 from sqlalchemy.engine import Row
 
+from meshcache_pg.conditions import Column, ResolvedDependency, ResolvedLink
 from meshcache_pg.definition import Definition, Depends
 from meshcache_pg.errors import DefinitionError, MissingRight
-from meshcache_pg.render import Column, ResolvedDependency, ResolvedLink
 from meshcache_pg.sql import Identifier, query
 
 _BOOKKEEPING = frozenset({"_filled_in", "_filled_by", "_filled_at", "_expires_at", "_origin"})

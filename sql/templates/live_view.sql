@@ -1,8 +1,5 @@
 -- What readers see of one cached view. Composed by render.py.
 
--- part: source_view
-create view meshcache.{source} as {query}
-
 -- part: rows_view
 create view meshcache.{rows} as
 -- 1. cached rows that are fresh in this snapshot

@@ -1,0 +1,193 @@
+"""When a cached row may be served: the conditions that live views, `_get`, fills and the sweep share, so that
+they can never disagree. The SQL is in sql/templates/fresh.sql.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from meshcache_pg.definition import Definition
+from meshcache_pg.sql import Identifier, compose
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """An output column: its name and its type as SQL text, e.g. `numeric(10,2)`."""
+
+    name: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedLink:
+    """A link whose table is known: qualified name and columns."""
+
+    table: Identifier
+    from_column: str
+    to_column: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedDependency:
+    """A dependency with its catalog ids; `mark_id` is None for a flush, `matter` None for all columns."""
+
+    source_id: int
+    relation: Identifier
+    kind: str
+    mark_id: int | None
+    columns: tuple[str, ...]
+    view_columns: tuple[str, ...]
+    links: tuple[ResolvedLink, ...]
+    matter: tuple[str, ...] | None
+    has_children: bool
+
+
+def ident(name: str) -> sql.Identifier:
+    """One unqualified name, quoted."""
+    return sql.Identifier(name)
+
+
+def columns_of(alias: str, names: Sequence[str]) -> sql.Composed:
+    """`alias.a, alias.b`."""
+    return sql.SQL(", ").join(sql.Identifier(alias, n) for n in names)
+
+
+def pairs(
+    left: Callable[[str], sql.Composable], right: Callable[[str], sql.Composable], names: Sequence[str]
+) -> sql.Composed:
+    """`left(a) = right(a) and left(b) = right(b)`."""
+    return sql.SQL(" and ").join(sql.SQL("{} = {}").format(left(n), right(n)) for n in names)
+
+
+def joined(conditions: Sequence[sql.Composable], word: str = " and ") -> sql.Composed:
+    """Conditions in a row, `word` between them."""
+    return sql.SQL(word).join(conditions)
+
+
+def _ints(values: Sequence[int]) -> sql.Composable:
+    return sql.SQL("array[{}]::integer[]").format(sql.SQL(", ").join(sql.Literal(v) for v in values))
+
+
+class Conditions:
+    """The conditions of one cached view. `view_id` is its catalog id, `server` the server_version_num."""
+
+    def __init__(
+        self, view_id: int, definition: Definition, dependencies: Sequence[ResolvedDependency], server: int
+    ) -> None:
+        self._definition = definition
+        self._dependencies = list(dependencies)
+        self._server = server
+        self._complete = definition.coverage == "complete"
+        self._view_id = sql.Literal(view_id)
+        self._sources = _ints([*dict.fromkeys(d.source_id for d in dependencies), -view_id])
+        self._name = ident(definition.name)
+
+    def _joins(self, dependency: ResolvedDependency) -> tuple[sql.Composable, sql.Composable]:
+        """The joins along the links, and the expression that must equal the view's column (one column)."""
+        joins: list[sql.Composable] = []
+        end: sql.Composable = sql.Identifier("m", dependency.columns[0])
+        for number, link in enumerate(dependency.links, 1):
+            alias = f"l{number}"
+            joins.append(
+                compose(
+                    "fresh",
+                    "link",
+                    link=link.table.sql,
+                    alias=ident(alias),
+                    from_column=ident(link.from_column),
+                    previous=end,
+                )
+            )
+            end = sql.Identifier(alias, link.to_column)
+        return joined(joins, " "), end
+
+    def _mark_values(self, dependency: ResolvedDependency) -> tuple[sql.Composable, list[sql.Composable]]:
+        joins, end = self._joins(dependency)
+        if dependency.links:
+            return joins, [end]
+        return joins, [sql.Identifier("m", c) for c in dependency.columns]
+
+    def _marked(self) -> list[tuple[ResolvedDependency, sql.Identifier]]:
+        return [(d, ident(f"mark_{d.mark_id}")) for d in self._dependencies if d.mark_id is not None]
+
+    def _tests(self) -> sql.Composed:
+        tests: list[sql.Composable] = []
+        for dependency, mark_table in self._marked():
+            joins, values = self._mark_values(dependency)
+            match = joined(
+                [
+                    sql.SQL("{} = {}").format(value, sql.Identifier("c", column))
+                    for value, column in zip(values, dependency.view_columns, strict=True)
+                ]
+            )
+            tests.append(compose("fresh", "no_mark", mark_table=mark_table, joins=joins, match=match))
+        if not self._complete:
+            tests.append(compose("fresh", "no_wildcard", sources=self._sources))
+        if self._definition.ttl:
+            tests.append(compose("fresh", "not_expired"))
+        return joined(tests or [sql.SQL("true")])
+
+    def same_children(self) -> list[sql.Composable]:
+        """That partitions are those of the install; empty where no source has any."""
+        seen = {d.source_id: d for d in self._dependencies if d.has_children}
+        detaching = compose("fresh", "not_detaching") if self._server >= 140000 else sql.SQL("")
+        return [
+            compose(
+                "fresh",
+                "same_children",
+                source_id=sql.Literal(d.source_id),
+                not_detaching=detaching,
+            )
+            for d in seen.values()
+        ]
+
+    def usable(self) -> sql.Composed:
+        """A scalar subquery, true where the view as a whole may be read: open, populated, not in a write."""
+        session = joined([compose("fresh", "session"), *self.same_children()])
+        if self._complete:
+            return compose(
+                "fresh", "usable_complete", view_id=self._view_id, sources=self._sources, session=session
+            )
+        return compose("fresh", "usable_on_demand", session=session)
+
+    def fresh(self) -> sql.Composed:
+        """Whether the cached row `c` may be served; null or false where not."""
+        part = "fresh_complete" if self._complete else "fresh_on_demand"
+        return compose("fresh", part, usable=self.usable(), tests=self._tests())
+
+    def candidates(self) -> sql.Composed:
+        """Which source rows a complete view has to ask for: every row that a pending mark may concern."""
+        found: list[sql.Composable] = []
+        for dependency, mark_table in self._marked():
+            joins, values = self._mark_values(dependency)
+            found.append(
+                joined(
+                    [
+                        sql.SQL("{} = any({})").format(
+                            sql.Identifier("s", column),
+                            compose(
+                                "fresh",
+                                "candidates",
+                                value=value,
+                                mark_table=mark_table,
+                                view_id=self._view_id,
+                                joins=joins,
+                            ),
+                        )
+                        for value, column in zip(values, dependency.view_columns, strict=True)
+                    ]
+                )
+            )
+        if self._definition.ttl:
+            found.append(
+                joined(
+                    [
+                        sql.SQL("{} = any({})").format(
+                            sql.Identifier("s", k), compose("fresh", "expired", key=ident(k), name=self._name)
+                        )
+                        for k in self._definition.key
+                    ]
+                )
+            )
+        return joined([sql.SQL("({})").format(f) for f in found] or [sql.SQL("false")], " or ")
