@@ -124,7 +124,10 @@ def script() -> str:
     parts = ["begin;", "create schema if not exists meshcache;"]
     revisions = list(reversed(list(_scripts().iterate_revisions("head", "base"))))
     parts += [sql.read(f"migrations/{revision.module.NAME}.up.sql") for revision in revisions]
-    parts.append("create table meshcache.schema_version (version_num varchar(32) not null primary key);")
+    parts.append(
+        "create table meshcache.schema_version "
+        "(version_num varchar(32) not null constraint schema_version_pkc primary key);"
+    )
     parts.append(_insert("schema_version", revisions[-1].revision))
     for name, body in _routines():
         parts += [body, _insert("routine", name, _hash(body))]

@@ -57,12 +57,13 @@ as $$
     -- triggers, in volatile functions that the statement calls). One "+" per running statement sends its
     -- reads to the source; the function that leaves the marks takes it off again, and so does a rollback.
     guard (event) as (values ('insert'), ('update'), ('delete')),
-    statement (event, transition) as (
+    -- TRUNCATE is marked before it happens: no trigger of the application may see it done and not yet marked.
+    statement (event, moment, transition) as (
         values
-        ('insert', 'referencing new table as new_rows'),
-        ('update', 'referencing old table as old_rows new table as new_rows'),
-        ('delete', 'referencing old table as old_rows'),
-        ('truncate', '')
+        ('insert', 'after', 'referencing new table as new_rows'),
+        ('update', 'after', 'referencing old table as old_rows new table as new_rows'),
+        ('delete', 'after', 'referencing old table as old_rows'),
+        ('truncate', 'before', '')
     )
     select
         m.relation,
@@ -82,8 +83,8 @@ as $$
         format('meshcache_%s_mark_%s', m.id, t.event),
         case when t.event = 'truncate' then 'A' else 'O' end::"char",
         format(
-            'create trigger %I after %s on %s %s for each statement execute function meshcache.%I()',
-            format('meshcache_%s_mark_%s', m.id, t.event), t.event, m.relation::regclass, t.transition,
+            'create trigger %I %s %s on %s %s for each statement execute function meshcache.%I()',
+            format('meshcache_%s_mark_%s', m.id, t.event), t.moment, t.event, m.relation::regclass, t.transition,
             format('_mark_%s_%s', m.id, t.event)
         )
     from member as m
