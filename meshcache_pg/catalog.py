@@ -93,6 +93,13 @@ def plan(connection: Connection, definitions: Sequence[Definition], *, prune: bo
             steps.append(Step("replace", definition.name, _changes(view, definition), definition))
         elif not view.whole:
             steps.append(Step("repair", definition.name, "objects of it are missing", definition))
+        elif _moved(connection, view, definition):
+            steps.append(
+                Step("repair", definition.name, "a source table was renamed, or made anew", definition)
+            )
+        elif connection.scalar(text(query("install", "unguarded_sources")), {"view_id": view.id}):
+            reason = "a source table has become part of a partition or inheritance tree"
+            steps.append(Step("repair", definition.name, reason, definition))
         else:
             steps.append(Step("keep", definition.name, "unchanged", definition))
     names = {d.name for d in definitions}
@@ -106,6 +113,19 @@ def plan(connection: Connection, definitions: Sequence[Definition], *, prune: bo
         damaged = connection.scalars(text(query("catalog", "damaged_sources"))).all()
     steps += [Step("repair", name, "mark triggers or partitions are not as installed") for name in damaged]
     return steps
+
+
+def _moved(connection: Connection, view: InstalledView, definition: Definition) -> bool:
+    """Whether the definition's table names lead elsewhere than when it was applied."""
+    if definition.kind == "rollup":
+        return False
+    names = [d.table for d in definition.depends] + [
+        link.table for d in definition.depends for link in d.links
+    ]
+    moved: bool = connection.scalar(
+        text(query("install", "moved_names")), {"names": names, "view_id": view.id}
+    )
+    return moved
 
 
 def _changes(view: InstalledView, definition: Definition) -> str:

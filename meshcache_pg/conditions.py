@@ -8,15 +8,19 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from meshcache_pg.definition import Definition
-from meshcache_pg.sql import Identifier, compose
+from meshcache_pg.sql import Identifier, compose, trusted
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """An output column: its name and its type as SQL text, e.g. `numeric(10,2)`."""
+    """A column: its type as SQL text, e.g. `numeric(10,2)`, the qualified equality operator of that type,
+    and its qualified collation where that is not the type's own.
+    """
 
     name: str
     type: str
+    operator: tuple[str, str] = ("pg_catalog", "=")
+    collation: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +58,18 @@ def columns_of(alias: str, names: Sequence[str]) -> sql.Composed:
 
 
 def pairs(
-    left: Callable[[str], sql.Composable], right: Callable[[str], sql.Composable], names: Sequence[str]
+    left: Callable[[str], sql.Composable], right: Callable[[str], sql.Composable], columns: Sequence[Column]
 ) -> sql.Composed:
-    """`left(a) = right(a) and left(b) = right(b)`."""
-    return sql.SQL(" and ").join(sql.SQL("{} = {}").format(left(n), right(n)) for n in names)
+    """`left(a) = right(a) and left(b) = right(b)`, the operators named in full: functions run with a
+    search_path in which an extension's type has no operator of its own, and would fall back to that of
+    another type.
+    """
+    return sql.SQL(" and ").join(
+        sql.SQL("{} operator({}.{}) {}").format(
+            left(c.name), sql.Identifier(c.operator[0]), sql.SQL(trusted(c.operator[1])), right(c.name)
+        )
+        for c in columns
+    )
 
 
 def joined(conditions: Sequence[sql.Composable], word: str = " and ") -> sql.Composed:
@@ -129,18 +141,17 @@ class Conditions:
         return joined(tests or [sql.SQL("true")])
 
     def same_children(self) -> list[sql.Composable]:
-        """That partitions are those of the install; empty where no source has any."""
-        seen = {d.source_id: d for d in self._dependencies if d.has_children}
+        """That the partitions are those of the install, and that no other source has got any."""
+        trees = {d.source_id for d in self._dependencies if d.has_children}
+        plain = {d.source_id for d in self._dependencies} - trees
         detaching = compose("fresh", "not_detaching") if self._server >= 140000 else sql.SQL("")
-        return [
-            compose(
-                "fresh",
-                "same_children",
-                source_id=sql.Literal(d.source_id),
-                not_detaching=detaching,
-            )
-            for d in seen.values()
+        found: list[sql.Composable] = [
+            compose("fresh", "same_children", source_id=sql.Literal(source_id), not_detaching=detaching)
+            for source_id in sorted(trees)
         ]
+        if plain:
+            found.append(compose("fresh", "no_relatives", plain=_ints(sorted(plain))))
+        return found
 
     def usable(self) -> sql.Composed:
         """A scalar subquery, true where the view as a whole may be read: open, populated, not in a write."""

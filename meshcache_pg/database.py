@@ -19,11 +19,13 @@ from meshcache_pg.errors import (
     MeshcacheError,
     MissingRight,
     NotInstalled,
+    PlanRefused,
     UnsupportedServer,
     from_sqlstate,
 )
 
 MINIMUM_SERVER = 130000
+DEPENDENTS_HINT = "Drop or change first what reads the cached view (a view of your own)."
 
 
 def execute_ddl(connection: Connection, statement: str) -> None:
@@ -50,6 +52,8 @@ def translate(error: DBAPIError) -> MeshcacheError | None:
         return MissingRight(
             message, hint=hint or "Run this as the role that owns the tables and ran migrate."
         )
+    if state == "2BP01":
+        return PlanRefused(message, hint=DEPENDENTS_HINT)
     if state in ("55P03", "40P01", "57014"):
         return LockBusy(message, hint=hint or "Somebody holds a lock for long; try again when it is gone.")
     if state in ("3F000", "42P01", "42883") and "meshcache" in message:

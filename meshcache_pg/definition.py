@@ -52,7 +52,7 @@ _RESERVED = frozenset(
         "sweep",
     ]
 )
-_SUFFIXES = ("_source", "_rows", "_get", "_fill", "_invalidate")
+_SUFFIXES = ("_source", "_hits", "_stale", "_rows", "_get", "_miss", "_fill", "_invalidate")
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 _HEADER = re.compile(r"--\s?([a-z_]+):(?:\s+(.*?))?\s*\Z")
 _CONTINUED = re.compile(r"--\s{4,}(\S.*?)\s*\Z")

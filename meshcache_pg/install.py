@@ -16,18 +16,12 @@ from sqlalchemy.exc import DBAPIError
 
 from meshcache_pg import render_marks
 from meshcache_pg.conditions import Column, ResolvedDependency
-from meshcache_pg.database import execute_ddl, primary_message, translated
+from meshcache_pg.database import DEPENDENTS_HINT, execute_ddl, primary_message, translated
 from meshcache_pg.definition import Definition
-from meshcache_pg.errors import DefinitionError, NotInstalled
-from meshcache_pg.render import (
-    CORE,
-    DATA,
-    MarkedSource,
-    MarkTable,
-    ViewRenderer,
-    view_functions,
-)
-from meshcache_pg.resolve import check_readable, resolve, source_columns
+from meshcache_pg.errors import DefinitionError, NotInstalled, PlanRefused
+from meshcache_pg.render import CORE, DATA, ViewRenderer, view_functions
+from meshcache_pg.render_marks import MarkedSource, MarkTable
+from meshcache_pg.resolve import check_functions, check_readable, resolve, source_columns, table_columns
 from meshcache_pg.sql import query
 from meshcache_pg.sql import text as sql_text
 
@@ -48,8 +42,8 @@ def install(connection: Connection, definition: Definition) -> int:
     """Create or replace one cached view or rollup; returns its id. Marks and triggers follow in
     `sync_sources`.
     """
-    drop_objects(connection, definition.name)
     try:
+        drop_objects(connection, definition.name)
         view_id = _register(connection, definition)
         source = sql_text(sql.Identifier(CORE, f"{definition.name}_source"))
         execute_ddl(connection, f"create view {source} as {definition.query}")
@@ -61,6 +55,7 @@ def install(connection: Connection, definition: Definition) -> int:
             return view_id
         dependencies = resolve(connection, definition)
         check_readable(connection, definition, oid, dependencies)
+        dependencies = check_functions(connection, definition, oid, dependencies)
         stored = [_store(connection, view_id, n, d) for n, d in enumerate(dependencies)]
         server = connection.scalar(text("select current_setting('server_version_num')::integer"))
         renderer = ViewRenderer(view_id, definition, columns, stored, server)
@@ -79,6 +74,8 @@ def _definition_error(definition: Definition, error: DBAPIError) -> Exception:
     state = getattr(error.orig, "sqlstate", None) or ""
     # 42: syntax and names, 0A: not supported, 22/21: data, 23: constraint. Locks (55) and the like are not
     # about the definition.
+    if state == "2BP01":
+        return PlanRefused(f"{definition.name}: {primary_message(error)[0]}", hint=DEPENDENTS_HINT)
     if state[:2] in {"42", "0A", "22", "21", "23"} and state != "42501":
         message, hint = primary_message(error)
         return DefinitionError(
@@ -156,11 +153,9 @@ def _store(
         ).one()
         mark_id = row.id
         if row.is_new:
-            types = {
-                r.name: r.type for r in connection.execute(text(_q("columns")), {"oid": found.source_id})
-            }
-            columns = [Column(name, types[name]) for name in found.columns]
-            execute_ddl(connection, render_marks.mark_table(row.id, columns))
+            columns = table_columns(connection, found.source_id)
+            marked = [columns[name] for name in found.columns]
+            execute_ddl(connection, render_marks.mark_table(row.id, marked))
     links = [
         {"table": sql_text(link.table.sql), "from": link.from_column, "to": link.to_column}
         for link in found.links
@@ -176,6 +171,7 @@ def _store(
             "view_columns": list(found.view_columns),
             "links": json.dumps(links),
             "matter": list(found.matter) if found.matter is not None else None,
+            "has_children": found.has_children,
         },
     )
     return ResolvedDependency(
@@ -201,7 +197,9 @@ def drop_objects(connection: Connection, name: str) -> None:
     view_id = connection.scalar(text("select id from meshcache.cached_view where name = :n"), {"n": name})
     for signature in connection.scalars(text(_q("functions_of")), {"names": view_functions(name)}).all():
         execute_ddl(connection, f"drop function {signature}")
-    core = [sql.Identifier(CORE, n) for n in (name, f"{name}_rows")]
+    core = [
+        sql.Identifier(CORE, n) for n in (name, *(f"{name}_{part}" for part in ("rows", "stale", "hits")))
+    ]
     for view in core:
         execute_ddl(connection, sql_text(sql.SQL("drop view if exists {}").format(view)))
     kind = connection.scalar(
@@ -275,16 +273,18 @@ def sync_sources(connection: Connection, source_ids: Iterable[int]) -> None:
 
 def _functions(connection: Connection, source_id: int, oid: int, flush: Sequence[int]) -> list[str]:
     """The statements that create the trigger functions of one source table."""
-    types = {r.name: r.type for r in connection.execute(text(_q("columns")), {"oid": oid})}
+    columns = table_columns(connection, oid)
     marks = [
         MarkTable(
             row.id,
-            tuple(Column(c, types[c]) for c in row.columns),
+            # A column that was renamed or dropped since: its name makes the function leave wildcards,
+            # which is right until the view is replaced; a function without it would leave nothing.
+            tuple(columns.get(c, Column(c, "text")) for c in row.columns),
             tuple(row.matter) if row.matter is not None else None,
         )
         for row in connection.execute(text(_q("source_marks")), {"source_id": source_id})
     ]
-    primary_key = tuple(connection.scalars(text(_q("primary_key")), {"oid": oid}).all())
+    primary_key = tuple(columns[n] for n in connection.scalars(text(_q("primary_key")), {"oid": oid}))
     return list(render_marks.functions(MarkedSource(source_id, tuple(marks), primary_key, tuple(flush))))
 
 

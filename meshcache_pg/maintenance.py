@@ -10,9 +10,10 @@ from typing import Any, Literal
 
 from psycopg import sql
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 
 from meshcache_pg.database import translated
-from meshcache_pg.errors import DefinitionError, LockBusy
+from meshcache_pg.errors import DefinitionError, InvalidKey, LockBusy
 from meshcache_pg.sql import Identifier, query
 from meshcache_pg.sql import text as sql_text
 from meshcache_pg.statements import Target
@@ -62,9 +63,13 @@ def refresh(connection: Connection, name: str, mode: Mode = "stale", max_seconds
     opened is still open.
     """
     with translated():
-        row = connection.execute(
-            text(query("maintenance", "refresh")), {"name": name, "mode": mode, "max_seconds": max_seconds}
-        ).one()
+        try:
+            row = connection.execute(
+                text(query("maintenance", "refresh")),
+                {"name": name, "mode": mode, "max_seconds": max_seconds},
+            ).one()
+        except DBAPIError as error:
+            raise _key_error(name, error) from error
     result = row[0]
     if result["state"] != "done":
         raise LockBusy(
@@ -74,6 +79,20 @@ def refresh(connection: Connection, name: str, mode: Mode = "stale", max_seconds
         )
     rows: int | None = result.get("rows")
     return rows
+
+
+def _key_error(name: str, error: DBAPIError) -> Exception:
+    """A key that is not unique or null is the definition's fault, and the server's message names neither."""
+    state = getattr(error.orig, "sqlstate", None)
+    if state in ("21000", "23505"):
+        return DefinitionError(
+            f"{name}: two rows of its SELECT have the same key", hint="Add columns to the key, or aggregate."
+        )
+    if state == "23502":
+        return DefinitionError(
+            f"{name}: a key column of its SELECT is null", hint="Leave such rows out: where … is not null."
+        )
+    return error
 
 
 def sweep(connection: Connection, max_seconds: float | None = None, batch: int = SWEEP_BATCH) -> SweepReport:
@@ -104,8 +123,17 @@ def invalidate(
     connection: Connection, target: Target, *, key: Sequence[Any] | None = None, tenant: Any = None
 ) -> None:
     """Make one row, a tenant's rows or the whole view stale, in the caller's transaction: it becomes visible,
-    or is undone, with it.
+    or is undone, with it. Raises InvalidKey for a key of another length, DefinitionError for a rollup.
     """
+    if target.kind == "rollup":
+        raise DefinitionError(
+            f"{target.name} is a rollup: its rows do not become stale, they are as old as its last refresh",
+            hint=f"meshcache refresh {target.name}",
+        )
+    if key is not None and len(key) != len(target.key):
+        raise InvalidKey(
+            f"{target.name}: {len(key)} key values given", hint=f"Its key is ({', '.join(target.key)})."
+        )
     with translated():
         if key is not None:
             statement = sql.SQL("select {}({})").format(

@@ -4,7 +4,6 @@ together.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 from psycopg import sql
 
@@ -23,34 +22,9 @@ from meshcache_pg.sql import compose, text, trusted
 DATA = "meshcache_data"
 CORE = "meshcache"
 
-# More distinct values than this in one statement become one wildcard mark: a bulk load then costs its writer
-# one row, and what it makes stale is so much that resolving it key by key would not pay.
-WILDCARD_LIMIT = 1000
-
 # A fill by key takes one advisory lock per key out of a table that all sessions share, with room for
 # max_locks_per_transaction * max_connections (64 * 100 by default): 100 are under 2 % of it.
 FILL_KEY_LIMIT = 100
-
-
-@dataclass(frozen=True, slots=True)
-class MarkTable:
-    """One mark table of a source table: its columns with types, and the columns that matter to anybody."""
-
-    id: int
-    columns: tuple[Column, ...]
-    matter: tuple[str, ...] | None
-
-
-@dataclass(frozen=True, slots=True)
-class MarkedSource:
-    """What the triggers of one source table have to do; any change makes the views of `flush` (ids) stale as
-    a whole.
-    """
-
-    id: int
-    marks: tuple[MarkTable, ...]
-    primary_key: tuple[str, ...]
-    flush: tuple[int, ...]
 
 
 class ViewRenderer:
@@ -69,6 +43,8 @@ class ViewRenderer:
         self.definition = definition
         self.names = [c.name for c in columns]
         self.types = {c.name: c.type for c in columns}
+        by_name = {c.name: c for c in columns}
+        self.key = [by_name[k] for k in definition.key]
         self.dependencies = list(dependencies)
         self.when = Conditions(view_id, definition, dependencies, server)
         self.complete = definition.coverage == "complete"
@@ -76,7 +52,10 @@ class ViewRenderer:
         name = definition.name
         self.name = ident(name)
         self.source = ident(f"{name}_source")
+        self.hits = ident(f"{name}_hits")
+        self.stale = ident(f"{name}_stale")
         self.rows = ident(f"{name}_rows")
+        self.miss = ident(f"{name}_miss")
 
     def statements(self) -> Iterator[str]:
         """Everything after the source view, in order: cache table, live views, functions, comments."""
@@ -86,9 +65,12 @@ class ViewRenderer:
             yield text(
                 compose("cache_table", "tenant_index", name=self.name, tenant=ident(self.definition.tenant))
             )
+        yield text(self._hits_view())
         if self.complete:
+            yield text(self._stale_view())
             yield text(self._rows_view())
         yield text(self._live_view())
+        yield text(self._miss())
         yield text(self._get())
         yield text(self._fill())
         yield text(self._fill_all())
@@ -109,23 +91,42 @@ class ViewRenderer:
         return sql.SQL(", ").join(ident(k) for k in self.definition.key)
 
     def _same(self, left: str, right: str) -> sql.Composed:
-        return pairs(
-            lambda n: sql.Identifier(left, n), lambda n: sql.Identifier(right, n), self.definition.key
-        )
+        return pairs(lambda n: sql.Identifier(left, n), lambda n: sql.Identifier(right, n), self.key)
 
     def _rows_view(self) -> sql.Composed:
         return compose(
             "live_view",
             "rows_view",
             rows=self.rows,
-            name=self.name,
+            hits=self.hits,
+            stale=self.stale,
             source=self.source,
-            c_columns=columns_of("c", self.names),
+            h_columns=columns_of("h", self.names),
             s_columns=columns_of("s", self.names),
-            fresh=self.when.fresh(),
+            usable=self.when.usable(),
+        )
+
+    def _stale_view(self) -> sql.Composed:
+        return compose(
+            "live_view",
+            "stale_view",
+            stale=self.stale,
+            hits=self.hits,
+            source=self.source,
+            s_columns=columns_of("s", self.names),
             usable=self.when.usable(),
             candidates=self.when.candidates(),
-            same_key=self._same("c", "s"),
+            same_key=self._same("h", "s"),
+        )
+
+    def _hits_view(self) -> sql.Composed:
+        return compose(
+            "live_view",
+            "hits_view",
+            hits=self.hits,
+            name=self.name,
+            c_columns=columns_of("c", self.names),
+            fresh=self.when.fresh(),
         )
 
     def _live_view(self) -> sql.Composed:
@@ -161,26 +162,44 @@ class ViewRenderer:
         return pairs(
             lambda n: sql.Identifier(alias, n),
             lambda n: sql.SQL("$") + sql.Literal(numbers[n]),
-            self.definition.key,
+            self.key,
+        )
+
+    def _result(self) -> sql.Composed:
+        return sql.SQL(", ").join(
+            sql.SQL("{} {}").format(ident(n), _raw_type(t)) for n, t in self.types.items()
         )
 
     def _get(self) -> sql.Composed:
+        numbers = [sql.SQL("$") + sql.Literal(n) for n in range(1, len(self.definition.key) + 1)]
         return compose(
             "live_view",
             "get",
             function=ident(f"{self.definition.name}_get"),
             parameters=self._key_parameters(),
-            result=sql.SQL(", ").join(
-                sql.SQL("{} {}").format(ident(n), _raw_type(t)) for n, t in self.types.items()
-            ),
-            c_columns=columns_of("c", self.names),
+            result=self._result(),
+            h_columns=columns_of("h", self.names),
+            hits=self.hits,
+            miss=self.miss,
+            hit_is_parameter=self._key_is_parameter("h"),
+            arguments=sql.SQL(", ").join(numbers),
+            unusable=compose("live_view", "unusable"),
+        )
+
+    def _miss(self) -> sql.Composed:
+        return compose(
+            "live_view",
+            "miss",
+            miss=self.miss,
+            parameters=self._key_parameters(),
+            result=self._result(),
             s_columns=columns_of("s", self.names),
             name=self.name,
             source=self.source,
             key_is_parameter=self._key_is_parameter("c"),
             source_key_is_parameter=self._key_is_parameter("s"),
-            fresh=self.when.fresh(),
             usable=self.when.usable(),
+            unusable=compose("live_view", "unusable"),
         )
 
     def _may_fill(self) -> sql.Composed:
@@ -236,6 +255,7 @@ class ViewRenderer:
             key_limit=sql.Literal(FILL_KEY_LIMIT),
             v_arrays=columns_of("v_keys", arrays),
             s_is_k=self._same("s", "k"),
+            s_keys=columns_of("s", key),
             check_own=compose("fill", "check_own"),
             **self._writing(),
         )
@@ -255,29 +275,23 @@ class ViewRenderer:
         )
 
     def _resolve(self) -> sql.Composed:
-        function = ident(f"_{self.definition.name}_resolve")
-        if self.complete:
-            return compose(
-                "fill",
-                "resolve_complete",
-                function=function,
-                fill_all=ident(f"_{self.definition.name}_fill_all"),
-                usable=self.when.usable(),
-                candidates=self.when.candidates(),
-                same_key=self._same("c", "s"),
-                fresh=self.when.fresh(),
-                c_keys=columns_of("c", self.definition.key),
-                c_is_f=self._same("c", "f"),
-                **self._writing(),
-            )
+        own: dict[str, sql.Composable] = {
+            "function": ident(f"_{self.definition.name}_resolve"),
+            "hits": self.hits,
+            "h_is_c": self._same("h", "c"),
+            "c_keys": columns_of("c", self.definition.key),
+            **self._writing(),
+        }
+        if not self.complete:
+            return compose("fill", "resolve_on_demand", s_is_k=self._same("s", "k"), **own)
         return compose(
             "fill",
-            "resolve_on_demand",
-            function=function,
-            fresh=self.when.fresh(),
-            c_keys=columns_of("c", self.definition.key),
-            s_is_k=self._same("s", "k"),
-            **self._writing(),
+            "resolve_complete",
+            fill_all=ident(f"_{self.definition.name}_fill_all"),
+            usable=self.when.usable(),
+            stale=self.stale,
+            c_is_f=self._same("c", "f"),
+            **own,
         )
 
     def _invalidate(self) -> sql.Composed:
@@ -289,14 +303,14 @@ class ViewRenderer:
         if own is None:
             mark: sql.Composable = compose("invalidate", "whole_view", view_id=self.view_id)
         else:
+            arguments = [sql.SQL("$") + sql.Literal(key.index(c) + 1) for c in own.view_columns]
             mark = compose(
                 "invalidate",
                 "key_mark",
                 mark_table=ident(f"mark_{own.mark_id}"),
                 columns=sql.SQL(", ").join(ident(c) for c in own.columns),
-                values=sql.SQL(", ").join(
-                    sql.SQL("$") + sql.Literal(key.index(c) + 1) for c in own.view_columns
-                ),
+                values=sql.SQL(", ").join(arguments),
+                values_known=joined([sql.SQL("{} is not null").format(a) for a in arguments]),
             )
         return compose(
             "invalidate",
@@ -327,8 +341,8 @@ class ViewRenderer:
                 lambda k: sql.SQL("coalesce({}, {})").format(sql.Identifier("c", k), sql.Identifier("s", k))
             ),
             same_key=self._same("c", "s"),
-            fresh=self.when.fresh(),
-            **({"rows": self.rows} if self.complete else {}),
+            hits=self.hits,
+            rows=self.rows,
         )
 
     def _comments(self) -> Iterator[str]:
@@ -355,19 +369,25 @@ class ViewRenderer:
         for reader in self.definition.readers:
             role = ident(reader)
             yield text(sql.SQL("grant usage on schema meshcache to {}").format(role))
-            views = [name, f"{name}_source", *([f"{name}_rows"] if self.complete else [])]
+            views = [name, f"{name}_source", f"{name}_hits", *([f"{name}_rows"] if self.complete else [])]
             for view in views:
                 yield text(sql.SQL("grant select on {} to {}").format(sql.Identifier(CORE, view), role))
-            for function in (f"{name}_get", f"{name}_fill", f"{name}_invalidate"):
+            for function in public_functions(name):
                 yield text(
                     sql.SQL("grant execute on function {} to {}").format(sql.Identifier(CORE, function), role)
                 )
 
 
+def public_functions(name: str) -> list[str]:
+    """Names of the functions that readers of one cached view call."""
+    return [f"{name}_{verb}" for verb in ("get", "miss", "fill", "invalidate")]
+
+
 def view_functions(name: str) -> list[str]:
     """Names of the functions in schema meshcache that belong to one cached view."""
-    public = [f"{name}_{verb}" for verb in ("get", "fill", "invalidate")]
-    return public + [f"_{name}_{verb}" for verb in ("fill_all", "refresh", "resolve", "verify")]
+    return public_functions(name) + [
+        f"_{name}_{verb}" for verb in ("fill_all", "refresh", "resolve", "verify")
+    ]
 
 
 def _keyword(word: str) -> sql.SQL:

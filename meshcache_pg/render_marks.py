@@ -1,14 +1,43 @@
 """The mark tables and trigger functions of one source table as SQL text: the writers' side of render.py."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from psycopg import sql
 
-from meshcache_pg.conditions import Column
-from meshcache_pg.render import WILDCARD_LIMIT, MarkedSource, MarkTable
+from meshcache_pg.conditions import Column, columns_of, joined, pairs
 from meshcache_pg.sql import compose, text, trusted
 
+# More distinct values than this in one statement become one wildcard mark: a bulk load then costs its
+# writer one row, and what it makes stale is so much that resolving it key by key would not pay.
+WILDCARD_LIMIT = 1000
+
+# A btree row has at most 2,704 bytes (a third of a page, PostgreSQL manual, 11.2), and a mark has an xid
+# beside its value.
+LONGEST_VALUE_BYTES = 2000
+
 _EVENTS = ("insert", "update", "delete")
+
+
+@dataclass(frozen=True, slots=True)
+class MarkTable:
+    """One mark table of a source table: its columns with types, and the columns that matter to anybody."""
+
+    id: int
+    columns: tuple[Column, ...]
+    matter: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class MarkedSource:
+    """What the triggers of one source table have to do. Any change makes the views of `flush` (ids) stale
+    as a whole.
+    """
+
+    id: int
+    marks: tuple[MarkTable, ...]
+    primary_key: tuple[Column, ...]
+    flush: tuple[int, ...]
 
 
 def function_names(source_id: int) -> list[str]:
@@ -17,10 +46,15 @@ def function_names(source_id: int) -> list[str]:
 
 
 def mark_table(mark_id: int, columns: Sequence[Column]) -> str:
-    """The statement that creates one mark table."""
-    definitions = [
-        sql.SQL("{} {} not null").format(sql.Identifier(c.name), sql.SQL(trusted(c.type))) for c in columns
-    ]
+    """The statement that creates one mark table. Its values compare as the source column's do."""
+    definitions = []
+    for column in columns:
+        collation = sql.SQL(trusted(f" collate {column.collation}" if column.collation else ""))
+        definitions.append(
+            sql.SQL("{} {}{} not null").format(
+                sql.Identifier(column.name), sql.SQL(trusted(column.type)), collation
+            )
+        )
     return text(
         compose(
             "mark_table",
@@ -32,40 +66,52 @@ def mark_table(mark_id: int, columns: Sequence[Column]) -> str:
 
 
 def functions(source: MarkedSource) -> Iterator[str]:
-    """The trigger functions of one source table."""
-    source_id, marks = source.id, source.marks
+    """The trigger functions of one source table, in the order of `function_names`."""
     views = sql.SQL(", ").join(sql.SQL("(-{})").format(sql.Literal(view_id)) for view_id in source.flush)
-    wildcard = [compose("mark_functions", "row_flush", views=views)] if source.flush else []
+    common = {
+        "source_id": sql.Literal(source.id),
+        "variables": _lines(_variable(mark, number) for mark in source.marks for number in _numbers(mark)),
+        "writes": _lines(_write(mark) for mark in source.marks),
+    }
     for event in _EVENTS:
-        bodies = [_statement_mark(source_id, mark, event, source.primary_key) for mark in marks]
-        if source.flush:
-            rows = sql.Identifier("old_rows" if event == "delete" else "new_rows")
-            bodies.append(compose("mark_functions", "flush", rows=rows, views=views))
+        rows = sql.Identifier("old_rows" if event == "delete" else "new_rows")
         yield text(
             compose(
                 "mark_functions",
                 "function",
-                function=sql.Identifier(f"_mark_{source_id}_{event}"),
-                body=sql.SQL("\n").join(bodies),
+                function=sql.Identifier(f"_mark_{source.id}_{event}"),
+                reads=_lines(_read(mark, event, source.primary_key) for mark in source.marks),
+                flush=compose("mark_functions", "flush", rows=rows, views=views)
+                if source.flush
+                else sql.SQL(""),
+                **common,
             )
         )
     yield text(
         compose(
             "mark_functions",
             "row_function",
-            function=sql.Identifier(f"_mark_{source_id}_row"),
-            new_marks=sql.SQL("\n").join([*(_row_mark(mark, "new") for mark in marks), *wildcard]),
-            old_marks=sql.SQL("\n").join([*(_row_mark(mark, "old") for mark in marks), *wildcard]),
+            function=sql.Identifier(f"_mark_{source.id}_row"),
+            new_reads=_lines(_row_read(mark, "new") for mark in source.marks),
+            old_reads=_lines(_row_read(mark, "old") for mark in source.marks),
+            flush=compose("mark_functions", "row_flush", views=views) if source.flush else sql.SQL(""),
+            **common,
         )
     )
     yield text(
         compose(
             "mark_functions",
             "truncate_function",
-            function=sql.Identifier(f"_mark_{source_id}_truncate"),
-            source_id=sql.Literal(source_id),
+            function=sql.Identifier(f"_mark_{source.id}_truncate"),
+            source_id=sql.Literal(source.id),
         )
     )
+
+
+def _lines(parts: Iterator[sql.Composed]) -> sql.Composed:
+    """Statements below each other; `null;` where there are none, for a block must not be empty."""
+    found = list(parts)
+    return sql.SQL("\n").join(found) if found else sql.Composed([sql.SQL("null;")])
 
 
 def _names(columns: Sequence[Column]) -> sql.Composed:
@@ -73,40 +119,80 @@ def _names(columns: Sequence[Column]) -> sql.Composed:
 
 
 def _of(alias: str, columns: Sequence[Column]) -> sql.Composed:
-    return sql.SQL(", ").join(sql.Identifier(alias, c.name) for c in columns)
+    return columns_of(alias, [c.name for c in columns])
 
 
 def _known(alias: str, columns: Sequence[Column]) -> sql.Composed:
     """A null equals no key, so it needs no mark."""
-    return sql.SQL(" and ").join(
-        sql.SQL("{} is not null").format(sql.Identifier(alias, c.name)) for c in columns
-    )
+    return joined([sql.SQL("{} is not null").format(sql.Identifier(alias, c.name)) for c in columns])
 
 
-def _row_mark(mark: MarkTable, row: str) -> sql.Composed:
+def _numbers(mark: MarkTable) -> range:
+    return range(len(mark.columns))
+
+
+def _array(mark: MarkTable, number: int) -> sql.Identifier:
+    """The variable that collects the values of one marked column."""
+    return sql.Identifier(f"v_{mark.id}_{number}")
+
+
+def _arrays(mark: MarkTable) -> sql.Composed:
+    return sql.SQL(", ").join(_array(mark, n) for n in _numbers(mark))
+
+
+def _variable(mark: MarkTable, number: int) -> sql.Composed:
+    type_ = sql.SQL(trusted(mark.columns[number].type))
+    return compose("mark_functions", "variable", array=_array(mark, number), type=type_)
+
+
+def _too_long(mark: MarkTable, alias: str) -> sql.Composed:
+    sizes = [
+        sql.SQL("pg_column_size({}) > {}").format(
+            sql.Identifier(alias, c.name), sql.Literal(LONGEST_VALUE_BYTES)
+        )
+        for c in mark.columns
+    ]
+    return joined(sizes, " or ")
+
+
+def _write(mark: MarkTable) -> sql.Composed:
     return compose(
         "mark_functions",
-        "row_mark",
+        "write",
         mark_table=sql.Identifier(f"mark_{mark.id}"),
         columns=_names(mark.columns),
-        values=_of(row, mark.columns),
-        values_known=_known(row, mark.columns),
+        u_columns=_of("u", mark.columns),
+        u_known=_known("u", mark.columns),
+        arrays=_arrays(mark),
     )
+
+
+def _row_read(mark: MarkTable, row: str) -> sql.Composed:
+    reads = [
+        compose(
+            "mark_functions",
+            "row_read",
+            array=_array(mark, n),
+            value=sql.Identifier(row, mark.columns[n].name),
+        )
+        for n in _numbers(mark)
+    ]
+    reads.append(compose("mark_functions", "row_too_long", too_long=_too_long(mark, row)))
+    return _lines(iter(reads))
 
 
 def _image(alias: str, matter: Sequence[str] | None) -> sql.Composed:
-    """The columns that matter as one record; `row(...)` alone would compare column by column."""
+    """The columns that matter as one record; `row(...)` alone would compare column by column, and an
+    alias alone would mean a column of that name.
+    """
     if matter is None:
-        return sql.SQL("{}::record").format(sql.Identifier(alias))
-    return sql.SQL("row({})::record").format(sql.SQL(", ").join(sql.Identifier(alias, m) for m in matter))
+        return sql.SQL("({}.*)::record").format(sql.Identifier(alias))
+    return sql.SQL("row({})::record").format(columns_of(alias, matter))
 
 
-def _touched(mark: MarkTable, event: str, primary_key: Sequence[str]) -> sql.Composed:
+def _touched(mark: MarkTable, event: str, primary_key: Sequence[Column]) -> sql.Composed:
     """The rows of the statement whose marked values count."""
-    names = {
-        "n_columns": _of("n", mark.columns),
-        "o_columns": _of("o", mark.columns),
-    }
+    names = {"n_columns": _of("n", mark.columns), "o_columns": _of("o", mark.columns)}
     if event == "insert":
         return compose("mark_functions", "touched_insert", n_columns=names["n_columns"])
     if event == "delete":
@@ -114,31 +200,30 @@ def _touched(mark: MarkTable, event: str, primary_key: Sequence[str]) -> sql.Com
     if not primary_key:
         # Old and new versions of a row cannot be told to belong together.
         return compose("mark_functions", "touched_update_all", **names)
+    first = primary_key[0].name
     return compose(
         "mark_functions",
         "touched_update_keyed",
         columns=_names(mark.columns),
-        same_key=sql.SQL(" and ").join(
-            sql.SQL("{} = {}").format(sql.Identifier("n", k), sql.Identifier("o", k)) for k in primary_key
-        ),
-        o_key=sql.Identifier("o", primary_key[0]),
-        n_key=sql.Identifier("n", primary_key[0]),
+        same_key=pairs(lambda n: sql.Identifier("n", n), lambda n: sql.Identifier("o", n), primary_key),
+        o_key=sql.Identifier("o", first),
+        n_key=sql.Identifier("n", first),
         o_image=_image("o", mark.matter),
         n_image=_image("n", mark.matter),
         **names,
     )
 
 
-def _statement_mark(source_id: int, mark: MarkTable, event: str, primary_key: Sequence[str]) -> sql.Composed:
+def _read(mark: MarkTable, event: str, primary_key: Sequence[Column]) -> sql.Composed:
+    aggregates = [sql.SQL("array_agg({})").format(sql.Identifier("t", c.name)) for c in mark.columns]
     return compose(
         "mark_functions",
-        "statement_mark",
-        source_id=sql.Literal(source_id),
-        mark_table=sql.Identifier(f"mark_{mark.id}"),
-        columns=_names(mark.columns),
+        "read",
+        aggregates=sql.SQL(", ").join(aggregates),
+        arrays=_arrays(mark),
+        too_long=_too_long(mark, "t"),
         x_columns=_of("x", mark.columns),
         x_known=_known("x", mark.columns),
-        t_columns=_of("t", mark.columns),
         touched=_touched(mark, event, primary_key),
         limit=sql.Literal(WILDCARD_LIMIT),
     )

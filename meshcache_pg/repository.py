@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import Enum, StrEnum
 from typing import Any, Final, Generic, TypeVar
+from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg import errors
@@ -138,16 +139,29 @@ def _driver(connection: Connection) -> psycopg.Connection[Any]:
     return raw
 
 
-def _run(raw: psycopg.Connection[Any], statement: str, values: Sequence[Any]) -> tuple[list[str], list[Any]]:
+# One cursor per connection: making one costs a fifth of a hit. Its rows are fetched before it is used again.
+_cursors: WeakKeyDictionary[psycopg.Connection[Any], psycopg.Cursor[Any]] = WeakKeyDictionary()
+
+
+def _cursor(raw: psycopg.Connection[Any]) -> psycopg.Cursor[Any]:
+    cursor = _cursors.get(raw)
+    if cursor is None:
+        cursor = _cursors[raw] = raw.cursor(row_factory=tuple_row)
+    return cursor
+
+
+def _run(
+    raw: psycopg.Connection[Any], statement: str, values: Sequence[Any]
+) -> tuple[psycopg.Cursor[Any], list[Any]]:
     """Execute one SELECT; inside a transaction under a savepoint, which a failure returns to."""
-    cursor = raw.cursor(row_factory=tuple_row)
-    status = raw.info.transaction_status
+    cursor = _cursor(raw)
+    status = raw.pgconn.transaction_status
     # In a transaction that failed before there is nothing to protect: the server says so itself.
     if (raw.autocommit and status == TransactionStatus.IDLE) or status == TransactionStatus.INERROR:
         cursor.execute(statement, values)
     else:
         _run_guarded(raw, cursor, statement, values)
-    return [column.name for column in cursor.description or ()], cursor.fetchall()
+    return cursor, cursor.fetchall()
 
 
 def _run_guarded(
@@ -170,9 +184,8 @@ def _run_guarded(
         raise
 
 
-def _read(names: Sequence[str], rows: Sequence[Any], *, usable: bool) -> Read:
+def _read(columns: Sequence[str], rows: Sequence[Any], *, usable: bool) -> Read:
     """Split each row into the view's columns and what every read adds behind them."""
-    columns = statements.columns_of(names)
     found: list[tuple[Row, Origin, timedelta | None]] = [
         (dict(zip(columns, row[:-3], strict=True)), Origin(row[-3]), row[-2]) for row in rows
     ]
@@ -197,17 +210,24 @@ def _keyed(target: Target, ask: Callable[[], T], also: tuple[type[psycopg.Error]
 
 
 def _guarded(
-    raw: psycopg.Connection[Any], target: Target, cached: str | None, source: str, values: Sequence[Any]
+    raw: psycopg.Connection[Any],
+    target: Target,
+    cached: tuple[str, Sequence[Any]] | None,
+    source: tuple[str, Sequence[Any]],
 ) -> Read:
     """Ask the cache, or else the source."""
     if cached is not None:
         try:
-            return _read(*_keyed(target, lambda: _run(raw, cached, values)), usable=True)
+            _, rows = _keyed(target, lambda: _run(raw, *cached))
         except UNUSABLE:
             pass
+        else:
+            return _read(target.columns, rows, usable=True)
     # Without the columns' types the server may find no "=" between a column and the value given for it.
     also = (errors.UndefinedFunction,)
-    return _read(*_keyed(target, lambda: _run(raw, source, values), also), usable=False)
+    cursor, rows = _keyed(target, lambda: _run(raw, *source), also)
+    columns = statements.columns_of([column.name for column in cursor.description or ()])
+    return _read(columns, rows, usable=False)
 
 
 def _check_key(target: Target, key: Sequence[Any]) -> None:
@@ -222,10 +242,13 @@ def get(connection: Connection, target: Target, key: Sequence[Any]) -> Read:
     _check_key(target, key)
     raw = _driver(connection)
     shape = statements.key_shape(target)
-    cached = None
+    cached: tuple[str, Sequence[Any]] | None = None
     if target.installed:
-        cached = statements.listing(target, shape) if target.kind == "rollup" else statements.by_key(target)
-    return _guarded(raw, target, cached, statements.from_source(target, shape), key)
+        if target.kind == "rollup":
+            cached = (statements.listing(target, shape), key)
+        else:
+            cached = (statements.by_key(target), (*key, *key))
+    return _guarded(raw, target, cached, (statements.from_source(target, shape), key))
 
 
 def get_many(connection: Connection, target: Target, keys: Sequence[Sequence[Any]]) -> Read:
@@ -241,11 +264,11 @@ def get_many(connection: Connection, target: Target, keys: Sequence[Sequence[Any
     if target.installed and target.kind != "rollup":
         arrays = [list(column) for column in zip(*keys, strict=True)]
         try:
-            names, rows = _keyed(target, lambda: _run(raw, statements.by_keys(target), arrays))
+            _, rows = _keyed(target, lambda: _run(raw, statements.by_keys(target), arrays))
         except UNUSABLE:
             pass
         else:
-            read = _read(names[1:], [row[1:] for row in rows], usable=True)
+            read = _read(target.columns, [row[1:] for row in rows], usable=True)
             return replace(read, positions=tuple(row[0] - 1 for row in rows))
     found: list[tuple[Row, Origin, timedelta | None]] = []
     positions: list[int] = []
@@ -280,8 +303,8 @@ def list_rows(
     )
     values = [value for value in where.values() if value is not None]
     values += [number for number in (limit, offset or None) if number is not None]
-    cached = statements.listing(target, shape) if target.installed else None
-    return _guarded(raw, target, cached, statements.from_source(target, shape), values)
+    cached = (statements.listing(target, shape), values) if target.installed else None
+    return _guarded(raw, target, cached, (statements.from_source(target, shape), values))
 
 
 def load_target(connection: Connection, name: str) -> Target | None:

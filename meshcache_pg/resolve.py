@@ -3,6 +3,9 @@ table that the SELECT reads covered? What passes here can only be stale where th
 dependency.
 """
 
+from dataclasses import replace
+from typing import Any
+
 from sqlalchemy import Connection, text
 from sqlalchemy.engine import Row
 
@@ -18,6 +21,17 @@ _KINDS = {
     "f": "is a foreign table, whose changes no trigger here sees",
     "S": "is a sequence",
 }
+
+
+def table_columns(connection: Connection, oid: int) -> dict[str, Column]:
+    """The columns of a table or view by name, in order."""
+    return {
+        row.name: _column(row) for row in connection.execute(text(query("install", "columns")), {"oid": oid})
+    }
+
+
+def _column(row: Row[Any]) -> Column:
+    return Column(row.name, row.type, (row.operator_schema, row.operator_name), row.collation)
 
 
 def source_columns(connection: Connection, definition: Definition, oid: int) -> list[Column]:
@@ -36,6 +50,11 @@ def source_columns(connection: Connection, definition: Definition, oid: int) -> 
                 f"{name}: the output column {row.name!r} has the type {row.type}, which no table can hold",
                 hint="Cast it to a type of its own.",
             )
+        if row.is_plural and row.name in definition.key:
+            raise DefinitionError(
+                f"{name}: the key column {row.name!r} has the type {row.type}",
+                hint="A key cannot be of an array or composite type; take a column of it.",
+            )
     have = {row.name for row in rows}
     for what, wanted in (
         ("key", definition.key),
@@ -48,10 +67,10 @@ def source_columns(connection: Connection, definition: Definition, oid: int) -> 
                     f"{name}: the {what} column {column!r} is no output column of the SELECT",
                     hint=f"It has: {', '.join(row.name for row in rows)}.",
                 )
-    return [Column(row.name, row.type) for row in rows]
+    return [_column(row) for row in rows]
 
 
-def _table(connection: Connection, definition: Definition, written: str) -> Row[tuple[object, ...]]:
+def _table(connection: Connection, definition: Definition, written: str) -> Row[Any]:
     """The catalog's facts of a table as written in a definition; raises where it cannot be a source table."""
     row = connection.execute(text(query("install", "relation")), {"name": written}).one_or_none()
     where = f"{definition.name}: the table {written}"
@@ -98,9 +117,31 @@ def _check_columns(
             )
 
 
+def _matter(
+    connection: Connection, definition: Definition, oid: int, depends: Depends
+) -> tuple[str, ...] | None:
+    """The columns whose change leaves a mark; None for all. Refuses columns that cannot be marked.
+
+    A virtual generated column (PostgreSQL 18) is null in a trigger's transition tables: it cannot be
+    marked, and where it matters every column has to, the ones it is computed from among them.
+    """
+    rows = {r.name: r for r in connection.execute(text(query("install", "columns")), {"oid": oid})}
+    for column in depends.columns:
+        if rows[column].is_virtual or rows[column].is_plural:
+            kind = "a virtual generated column" if rows[column].is_virtual else f"of type {rows[column].type}"
+            raise DefinitionError(
+                f"{definition.name}: {depends.table}.{column} is {kind} and cannot be marked",
+                hint="Name another column that leads to the same rows, or declare the table with flush.",
+            )
+    if depends.matter is None or any(rows[column].is_virtual for column in depends.matter):
+        return None
+    return tuple(sorted({*depends.matter, *depends.columns}))
+
+
 def _resolve_one(connection: Connection, definition: Definition, depends: Depends) -> ResolvedDependency:
     row = _table(connection, definition, depends.table)
     _check_columns(connection, definition, row.oid, depends.table, depends.columns + (depends.matter or ()))
+    matter = _matter(connection, definition, row.oid, depends)
     links = []
     for link in depends.links:
         linked = _table(connection, definition, link.table)
@@ -120,7 +161,7 @@ def _resolve_one(connection: Connection, definition: Definition, depends: Depend
         columns=depends.columns,
         view_columns=depends.view_columns,
         links=tuple(links),
-        matter=tuple(sorted({*depends.matter, *depends.columns})) if depends.matter is not None else None,
+        matter=matter,
         has_children=row.has_children,
     )
 
@@ -165,6 +206,11 @@ def check_readable(
                 f"{definition.name}: the SELECT reads {row.name}, which no trigger can watch",
                 hint="System catalogs and the cache's own tables cannot be sources.",
             )
+        if row.system_column:
+            raise DefinitionError(
+                f"{definition.name}: the SELECT reads a system column of {row.name}",
+                hint="ctid, xmin, tableoid and the like change without the row; they cannot be cached.",
+            )
         key = f"{found.schema}.{found.name}"
         if key not in covered:
             raise DefinitionError(
@@ -178,3 +224,26 @@ def check_readable(
                 f"{definition.name}: the SELECT reads {row.name}.{missing[0]}, which no depends line covers",
                 hint=f"Add {', '.join(missing)} to its columns (…), or leave columns (…) away.",
             )
+
+
+def check_functions(
+    connection: Connection, definition: Definition, oid: int, dependencies: list[ResolvedDependency]
+) -> list[ResolvedDependency]:
+    """Refuse what is not a function of the tables alone, and let every column matter where rows are read
+    whole.
+
+    Neither is in pg_depend (it leaves out built-in functions and whole-row references), so this looks
+    into the stored tree of the view.
+    """
+    facts = connection.execute(text(query("install", "rule_facts")), {"oid": oid}).one()
+    called = list(facts.functions) + (
+        ["current_user, current_date or the like"] if facts.session_value else []
+    )
+    if called:
+        raise DefinitionError(
+            f"{definition.name}: the SELECT calls {', '.join(called)}",
+            hint="A cached row must be a function of the tables; compute this when you read.",
+        )
+    if facts.whole_row:
+        return [replace(d, matter=None) for d in dependencies]
+    return dependencies

@@ -63,8 +63,8 @@ class Shape:
     offset: bool = False
 
 
-def _select_list(target: Target) -> sql.Composed:
-    return sql.SQL(", ").join(sql.Identifier("g", c) for c in target.columns)
+def _select_list(target: Target, alias: str = "g") -> sql.Composed:
+    return sql.SQL(", ").join(sql.Identifier(alias, c) for c in target.columns)
 
 
 def _keys(target: Target, form: str) -> sql.Composed:
@@ -73,11 +73,29 @@ def _keys(target: Target, form: str) -> sql.Composed:
 
 @lru_cache(_KEPT)
 def by_key(target: Target) -> str:
-    """One row by key; the parameters are the key's values."""
-    function = Identifier("meshcache", f"{target.name}_get").sql
+    """One row by key, the cached one or else the source's; the parameters are the key's values, twice.
+
+    The limit ends the statement after a hit, before the function that asks the source is called; `_get`
+    does the same for clients that want no statement of ours, at the price of its own frame.
+    """
+    wanted = sql.SQL(" and ").join(
+        sql.SQL("h.{} = %s::{}").format(sql.Identifier(k), target.type_of(k)) for k in target.key
+    )
+    columns = _select_list(target, "h")
     return text(
-        sql.SQL("select {}, {} from {}({}) as g").format(
-            _select_list(target), _EXTRA, function, _keys(target, "%s::{}")
+        sql.SQL(
+            "select {}, {} from ("
+            "select {}, 'hit'::text as _origin, h._filled_at from {} as h where {} "
+            "union all select {}, h._origin, h._filled_at from {}({}) as h) as g limit 1"
+        ).format(
+            _select_list(target),
+            _EXTRA,
+            columns,
+            Identifier("meshcache", f"{target.name}_hits").sql,
+            wanted,
+            columns,
+            Identifier("meshcache", f"{target.name}_miss").sql,
+            _keys(target, "%s::{}"),
         )
     )
 

@@ -51,6 +51,7 @@ create table meshcache.dependency (
     view_columns text[] not null,
     links jsonb not null default '[]',
     matter_columns text[],
+    has_children boolean not null,
     primary key (view_id, position)
 );
 comment on table meshcache.dependency is

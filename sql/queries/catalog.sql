@@ -8,13 +8,14 @@ select
     to_regclass(format('meshcache.%I', v.name)) is not null
     and to_regclass(format('meshcache.%I', v.name || '_source')) is not null
     and to_regclass(format('meshcache_data.%I', v.name)) is not null
+    and (v.kind = 'rollup' or to_regclass(format('meshcache.%I', v.name || '_hits')) is not null)
     and (
         v.kind = 'rollup' or (
-            select count(distinct p.proname) = 7
+            select count(distinct p.proname) = 8
             from pg_proc as p
             where p.pronamespace = 'meshcache'::regnamespace
                 and p.proname in (
-                    v.name || '_get', v.name || '_fill', v.name || '_invalidate',
+                    v.name || '_get', v.name || '_miss', v.name || '_fill', v.name || '_invalidate',
                     '_' || v.name || '_fill_all', '_' || v.name || '_refresh',
                     '_' || v.name || '_resolve', '_' || v.name || '_verify'
                 )

@@ -6,7 +6,7 @@ select
     c.oid::bigint as oid, n.nspname as schema, c.relname as name, c.relkind::text as kind, c.relpersistence::text as persistence,
     pg_has_role(c.relowner, 'USAGE') as owned,
     exists (select from pg_inherits as i where i.inhrelid = c.oid) as is_child,
-    c.relkind = 'p' or exists (select from pg_inherits as i where i.inhparent = c.oid) as has_children,
+    c.relkind = 'p' or c.relhassubclass as has_children,
     exists (
         select from pg_class as f
         where f.oid = any(meshcache._members(c.oid::regclass)) and f.relkind = 'f'
@@ -16,18 +16,37 @@ inner join pg_namespace as n on n.oid = c.relnamespace
 where c.oid = to_regclass(:name)
 
 -- name: columns
--- Columns of a table or view in order, with whether their type has a btree operator class (can be a key or a
--- mark).
+-- Columns of a table or view in order, with the equality operator of their type's default btree operator class (a type
+-- without a class of its own borrows one of pg_catalog) and their collation where it is not the type's own.
 select
-    a.attname as name, format_type(a.atttypid, a.atttypmod) as type, t.typtype::text as typtype,
-    a.atttypid = 'record'::regtype or t.typtype = 'p' as is_pseudo
+    a.attname as name, format_type(a.atttypid, a.atttypmod) as type,
+    t.typtype = 'p' as is_pseudo, t.typtype = 'c' or b.typtype = 'c' or coalesce(b.typcategory, t.typcategory) = 'A' as is_plural, a.attgenerated = 'v' as is_virtual,
+    coalesce(e.schema, 'pg_catalog') as operator_schema, coalesce(e.name, '=') as operator_name,
+    case when a.attcollation not in (0, t.typcollation) then
+        (select format('%I.%I', n.nspname, c.collname)
+        from pg_collation as c
+        inner join pg_namespace as n on n.oid = c.collnamespace
+        where c.oid = a.attcollation)
+    end as collation
 from pg_attribute as a
 inner join pg_type as t on t.oid = a.atttypid
+left join pg_type as b on b.oid = t.typbasetype
+left join lateral (
+    select n.nspname as schema, o.oprname as name
+    from pg_opclass as c
+    inner join pg_am as m on m.oid = c.opcmethod and m.amname = 'btree'
+    inner join pg_amop as p
+        on p.amopfamily = c.opcfamily and p.amoplefttype = c.opcintype and p.amoprighttype = c.opcintype
+        and p.amopstrategy = 3
+    inner join pg_operator as o on o.oid = p.amopopr
+    inner join pg_namespace as n on n.oid = o.oprnamespace
+    where c.opcdefault and c.opcintype = coalesce(b.oid, t.oid)
+) as e on true
 where a.attrelid = cast(:oid as oid) and a.attnum > 0 and not a.attisdropped
 order by a.attnum
 
 -- name: primary_key
--- Columns of the primary key in order; no row when the table has none.
+-- Names of the primary key's columns in order; no row when the table has none.
 select a.attname as name
 from pg_index as i
 cross join unnest(i.indkey::smallint[]) with ordinality as k (attnum, position)
@@ -52,7 +71,8 @@ with recursive read_by (view_oid, relation, column_number) as (
 )
 select
     c.oid::bigint as oid, c.oid::regclass::text as name, c.relkind::text as kind, n.nspname as schema,
-    coalesce(array_agg(a.attname::text order by a.attnum) filter (where a.attname is not null), '{}') as columns
+    coalesce(array_agg(a.attname::text order by a.attnum) filter (where a.attname is not null), '{}') as columns,
+    bool_or(b.column_number < 0) as system_column
 from read_by as b
 inner join pg_class as c on c.oid = b.relation
 inner join pg_namespace as n on n.oid = c.relnamespace
@@ -113,8 +133,10 @@ limit 1
 
 -- name: insert_dependency
 -- One dependency of a view.
-insert into meshcache.dependency (view_id, position, source_id, mark_id, kind, view_columns, links, matter_columns)
-values (:view_id, :position, :source_id, :mark_id, :kind, :view_columns, cast(:links as jsonb), :matter)
+insert into meshcache.dependency (
+    view_id, position, source_id, mark_id, kind, view_columns, links, matter_columns, has_children
+)
+values (:view_id, :position, :source_id, :mark_id, :kind, :view_columns, cast(:links as jsonb), :matter, :has_children)
 
 -- name: delete_dependencies
 -- Before a view is declared anew, or dropped.
@@ -213,3 +235,58 @@ from pg_trigger as t
 inner join pg_proc as p on p.oid = t.tgfoid
 where p.pronamespace = 'meshcache'::regnamespace
 order by t.tgrelid
+
+-- name: rule_facts
+-- What the stored tree of a view tells that pg_depend does not: whole-row references, and functions that pg_depend leaves
+-- out because they are built in. Views that it reads are included.
+with recursive views (oid) as (
+    select cast(:oid as oid)
+    union
+    select d.refobjid
+    from views as v
+    inner join pg_rewrite as r on r.ev_class = v.oid
+    inner join pg_depend as d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid
+    inner join pg_class as c on c.oid = d.refobjid and c.relkind = 'v'
+    where d.refclassid = 'pg_class'::regclass
+),
+trees as (
+    select r.ev_action::text as tree from pg_rewrite as r inner join views as v on v.oid = r.ev_class
+)
+select
+    bool_or(t.tree ~ '[:]varattno 0 ') as whole_row,
+    bool_or(t.tree ~ '{SQLVALUEFUNCTION ') as session_value,
+    array(
+        select distinct p.oid::regprocedure::text
+        from trees as u
+        cross join regexp_matches(u.tree, '[:](funcid|opfuncid|winfnoid|aggfnoid) (\d+)', 'g') as f (ids)
+        inner join pg_proc as p on p.oid = cast(f.ids[2] as oid)
+        where p.provolatile = 'v'
+            or p.oid = any(array[
+                'now()'::regprocedure, 'statement_timestamp()'::regprocedure, 'transaction_timestamp()'::regprocedure,
+                'current_setting(text)'::regprocedure, 'current_setting(text, boolean)'::regprocedure,
+                'current_schema()'::regprocedure, 'current_schemas(boolean)'::regprocedure,
+                'pg_current_snapshot()'::regprocedure, 'txid_current_snapshot()'::regprocedure,
+                'pg_backend_pid()'::regprocedure, 'inet_client_addr()'::regprocedure
+            ]::oid[])
+        order by 1
+    ) as functions
+from trees as t
+
+-- name: moved_names
+-- Whether table names of a definition now lead to other tables than those that carry its triggers.
+select count(*) > 0
+from unnest(cast(:names as text[])) as w (name)
+where to_regclass(w.name) is null
+    or not exists (
+        select from meshcache.dependency as d
+        inner join meshcache.source_table as s on s.id = d.source_id
+        where d.view_id = :view_id and s.relation = to_regclass(w.name)
+    )
+
+-- name: unguarded_sources
+-- Whether a source table has become part of a partition or inheritance tree since its view was made.
+select count(*) > 0
+from meshcache.dependency as d
+inner join meshcache.source_table as s on s.id = d.source_id
+inner join pg_class as c on c.oid = s.relation
+where d.view_id = :view_id and not d.has_children and (c.relhassubclass or c.relispartition)

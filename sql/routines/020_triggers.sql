@@ -90,7 +90,8 @@ as $$
     from member as m
     cross join statement as t
     union all
-    -- Row triggers of a partitioned table are cloned to its partitions by the server, also to later ones.
+    -- Not on a partitioned table: the server would clone them to new partitions, whose owner may have no right on the
+    -- function, and would drop the clones at DETACH.
     select
         m.relation,
         format('meshcache_%s_mark_row', m.id),
@@ -101,7 +102,7 @@ as $$
         )
     from member as m
     inner join pg_class as c on c.oid = m.relation
-    where not c.relispartition
+    where c.relkind = 'r'
 $$;
 comment on function meshcache._wanted_triggers(integer) is 'The triggers that a source table and its members should carry.';
 revoke execute on function meshcache._wanted_triggers(integer) from public;
@@ -150,11 +151,20 @@ begin
     update meshcache.source_table as s
     set
         children = meshcache._members(s.relation),
+        -- A partition that is no partitioned table cannot get children; any other member can.
         parents = array(
-            select distinct i.inhparent from pg_inherits as i
-            where i.inhparent = any(s.relation::oid || meshcache._members(s.relation))
+            select c.oid from pg_class as c
+            where c.oid = any(s.relation::oid || meshcache._members(s.relation))
+                and not (c.relispartition and c.relkind <> 'p')
+            order by c.oid
         )
-    where s.id = p_source_id and s.children is distinct from meshcache._members(s.relation);
+    where s.id = p_source_id
+        and (s.children is distinct from meshcache._members(s.relation) or s.parents = '{}');
+    -- Whatever was not as it should be may have let a write through, or brought rows along: mending it must not make
+    -- old cached rows look right again.
+    if found or v_count > 0 then
+        insert into meshcache.wildcard_mark (source_id) values (p_source_id) on conflict do nothing;
+    end if;
     return v_count;
 end
 $$;

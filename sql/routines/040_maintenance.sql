@@ -146,7 +146,7 @@ comment on function meshcache._delete_marks(xid8) is 'Deletes the marks below an
 revoke execute on function meshcache._delete_marks(xid8) from public;
 
 create or replace function meshcache._close_view(p_view_id integer)
-returns void
+returns boolean
 language plpgsql
 volatile
 security invoker
@@ -155,12 +155,17 @@ as $$
 declare
     v_name text;
 begin
+    -- Somebody else's refresh would write its state row after this one looked for it.
+    if not pg_try_advisory_xact_lock(meshcache._lock_class('refresh'), p_view_id) then
+        return false;
+    end if;
     select v.name into v_name from meshcache.cached_view as v where v.id = p_view_id;
     delete from meshcache_data.view_state as s where s.view_id = p_view_id;
     execute format('delete from meshcache_data.%I', v_name);
+    return true;
 end
 $$;
-comment on function meshcache._close_view(integer) is 'Empties a cached view; its readers go to the source until it is filled again.';
+comment on function meshcache._close_view(integer) is 'Empties a cached view; its readers go to the source until it is filled again. False when it is being refreshed.';
 revoke execute on function meshcache._close_view(integer) from public;
 
 -- p_mode: stale (only what pending marks and expiry ask for; a complete view that is not populated is filled
@@ -326,9 +331,8 @@ begin
                         -- it is emptied, its readers get the source (and see the error there), the others go
                         -- on.
                         v_text := sqlerrm;
-                        perform meshcache._close_view(v_id);
+                        v_count := case when meshcache._close_view(v_id) then 0 end;
                         v_differences := v_differences || pg_catalog.jsonb_build_object(v_view.name, v_text);
-                        v_count := 0;
                 end;
                 if v_count is null then
                     v_state := 'busy';

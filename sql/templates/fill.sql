@@ -25,7 +25,9 @@ begin
     where pg_try_advisory_xact_lock(hashtextextended(row({k_keys})::text, {view_id}));
     with filled as (
         insert into meshcache_data.{name} as c ({columns}, _filled_in, _filled_by, _filled_at, _expires_at)
-        select {s_columns}, pg_current_snapshot(), pg_current_xact_id(), statement_timestamp(), {expires_at}
+        -- Two keys may be two spellings of one: equal by the column's collation, different by the parameter's.
+        select distinct on ({s_keys})
+            {s_columns}, pg_current_snapshot(), pg_current_xact_id(), statement_timestamp(), {expires_at}
         from unnest({v_arrays}) as k ({keys})
         cross join lateral (select * from meshcache.{source} as s where {s_is_k}) as s
         where {may_fill}
@@ -175,21 +177,22 @@ begin
         end if;
         return v_rows;
     end if;
+    -- Null when the view stopped being usable between the two statements: nothing may be concluded then.
     with filled as (
         insert into meshcache_data.{name} as c ({columns}, _filled_in, _filled_by, _filled_at, _expires_at)
         select {s_columns}, pg_current_snapshot(), pg_current_xact_id(), statement_timestamp(), {expires_at}
-        from meshcache.{source} as s
-        where ({candidates})
-            and not exists (select from meshcache_data.{name} as c where {same_key} and {fresh})
+        from meshcache.{stale} as s
         {on_conflict}
         returning {c_keys}
     ),
     removed as (
         delete from meshcache_data.{name} as c
-        where ({fresh}) is not true and not exists (select from filled as f where {c_is_f})
+        where {usable}
+            and not exists (select from meshcache.{hits} as h where {h_is_c})
+            and not exists (select from filled as f where {c_is_f})
         returning 1
     )
-    select (select count(*) from filled) + (select count(*) from removed) into v_rows;
+    select case when {usable} then (select count(*) from filled) + (select count(*) from removed) end into v_rows;
     return v_rows;
 end
 $resolve$
@@ -213,13 +216,16 @@ begin
     if p_refill then
         insert into meshcache_data.{name} as c ({columns}, _filled_in, _filled_by, _filled_at, _expires_at)
         select {s_columns}, pg_current_snapshot(), pg_current_xact_id(), statement_timestamp(), {expires_at}
-        from (select {c_keys} from meshcache_data.{name} as c where ({fresh}) is not true offset 0) as k
+        from (
+            select {c_keys} from meshcache_data.{name} as c
+            where not exists (select from meshcache.{hits} as h where {h_is_c}) offset 0
+        ) as k
         cross join lateral (select * from meshcache.{source} as s where {s_is_k}) as s
         where {may_fill}
         {on_conflict};
         get diagnostics v_rows = row_count;
     end if;
-    delete from meshcache_data.{name} as c where ({fresh}) is not true;
+    delete from meshcache_data.{name} as c where not exists (select from meshcache.{hits} as h where {h_is_c});
     get diagnostics v_removed = row_count;
     return v_rows + v_removed;
 end

@@ -1,17 +1,30 @@
 -- What readers see of one cached view. Composed by render.py.
 
+-- part: hits_view
+-- The cached rows that may be served in this snapshot. Reads by key and lists both begin here.
+create view meshcache.{hits} as
+select {c_columns}, c._filled_at
+from meshcache_data.{name} as c
+where {fresh}
+
+-- part: stale_view
+-- What a complete view must ask the source for: rows that a pending mark (or expiry) concerns and that are not fresh.
+-- The arrays let the planner reach them by index.
+create view meshcache.{stale} as
+select {s_columns}
+from meshcache.{source} as s
+where {usable} and ({candidates})
+    and not exists (select from meshcache.{hits} as h where {same_key})
+
 -- part: rows_view
 create view meshcache.{rows} as
 -- 1. cached rows that are fresh in this snapshot
-select {c_columns}, 'hit'::text as _origin, c._filled_at
-from meshcache_data.{name} as c
-where {fresh}
+select {h_columns}, 'hit'::text as _origin, h._filled_at
+from meshcache.{hits} as h
 union all
--- 2. keys that are stale or new, asked of the source; the arrays let the planner reach them by index
+-- 2. rows that are stale or new
 select {s_columns}, 'stale'::text, null::timestamptz
-from meshcache.{source} as s
-where {usable} and ({candidates})
-    and not exists (select from meshcache_data.{name} as c where {same_key} and {fresh})
+from meshcache.{stale} as s
 union all
 -- 3. everything, while the view is not populated
 select {s_columns}, 'bypass'::text, null::timestamptz
@@ -25,6 +38,7 @@ create view meshcache.{name} as select {r_columns} from meshcache.{rows} as r
 create view meshcache.{name} as select {s_columns} from meshcache.{source} as s
 
 -- part: get
+-- Two statements, so that a hit does not pay for starting up the plan of the source.
 create function meshcache.{function}({parameters})
 returns table ({result}, _origin text, _filled_at timestamptz)
 language plpgsql
@@ -33,31 +47,47 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $get$
 #variable_conflict use_column
-declare
-    v_origin text := 'bypass';
 begin
-    -- A standby cannot read UNLOGGED tables and says so with an error, so it is not asked. Whatever else may
-    -- be wrong with the cache (dropped, no rights) is no reason to fail the reader: the source answers.
+    -- A standby cannot read UNLOGGED tables and says so with an error, so it is not asked. Whatever else may be wrong
+    -- with the cache (dropped, no rights) is no reason to fail the reader: the source answers.
     if not pg_is_in_recovery() then
         begin
-            return query
-            select {c_columns}, 'hit'::text, c._filled_at
-            from meshcache_data.{name} as c
-            where {key_is_parameter} and {fresh};
+            return query select {h_columns}, 'hit'::text, h._filled_at from meshcache.{hits} as h where {hit_is_parameter};
             if found then
                 return;
             end if;
+        exception
+            when {unusable} then
+                null;
+        end;
+    end if;
+    return query select * from meshcache.{miss}({arguments});
+end
+$get$
+
+-- part: miss
+-- The source's answer for one key, and why the cache had none.
+create function meshcache.{miss}({parameters})
+returns table ({result}, _origin text, _filled_at timestamptz)
+language plpgsql
+stable
+security definer
+set search_path = pg_catalog, pg_temp
+as $miss$
+#variable_conflict use_column
+declare
+    v_origin text := 'bypass';
+begin
+    if not pg_is_in_recovery() then
+        begin
             if {usable} then
                 v_origin := case
                     when exists (select from meshcache_data.{name} as c where {key_is_parameter}) then 'stale' else 'miss'
                 end;
             end if;
         exception
-            when undefined_table or undefined_column or undefined_function or invalid_schema_name
-            or insufficient_privilege or wrong_object_type or datatype_mismatch or feature_not_supported
-            -- somebody drops or replaces the cache's tables at this moment
-            or lock_not_available or deadlock_detected then
-                v_origin := 'bypass';
+            when {unusable} then
+                null;
         end;
     end if;
     return query
@@ -65,4 +95,9 @@ begin
     from meshcache.{source} as s
     where {source_key_is_parameter};
 end
-$get$
+$miss$
+
+-- part: unusable
+-- Not there, not whole, not ours, or being dropped at this moment by somebody whose lock we would wait for.
+undefined_table or undefined_column or undefined_function or invalid_schema_name or insufficient_privilege
+or wrong_object_type or datatype_mismatch or feature_not_supported or lock_not_available or deadlock_detected

@@ -2,6 +2,8 @@
 -- per-mark parts for every mark table and puts them into the functions.
 
 -- part: function
+-- What is touched is found out in a block that only reads, so that its subtransaction needs no xid. Should that fail
+-- (a column was renamed or dropped since), the application's statement must not: one wildcard says more than enough.
 create or replace function meshcache.{function}()
 returns trigger
 language plpgsql
@@ -10,9 +12,20 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $mark$
 declare
-    v_distinct bigint;
+    v_wildcard boolean := false;
+    {variables}
 begin
-    {body}
+    begin
+        {reads}
+    exception when others then
+        v_wildcard := true;
+    end;
+    if v_wildcard then
+        insert into meshcache.wildcard_mark (source_id) values ({source_id}) on conflict do nothing;
+    else
+        {writes}
+    end if;
+    {flush}
     perform set_config('meshcache.writing', substr(current_setting('meshcache.writing', true), 2), true);
     return null;
 end
@@ -26,20 +39,35 @@ volatile
 security definer
 set search_path = pg_catalog, pg_temp
 as $mark$
+declare
+    v_wildcard boolean := false;
+    {variables}
 begin
-    if tg_op <> 'DELETE' then
-        {new_marks}
+    begin
+        if tg_op <> 'DELETE' then
+            {new_reads}
+        end if;
+        if tg_op <> 'INSERT' then
+            {old_reads}
+        end if;
+    exception when others then
+        v_wildcard := true;
+    end;
+    if v_wildcard then
+        insert into meshcache.wildcard_mark (source_id) values ({source_id}) on conflict do nothing;
+    else
+        {writes}
     end if;
-    if tg_op <> 'INSERT' then
-        {old_marks}
-    end if;
+    {flush}
     return null;
 end
 $mark$
 
--- part: row_mark
-insert into meshcache.{mark_table} ({columns})
-select {values} where {values_known} on conflict do nothing;
+-- part: row_read
+{array} := array_append({array}, {value});
+
+-- part: row_too_long
+v_wildcard := v_wildcard or coalesce({too_long}, false);
 
 -- part: row_flush
 insert into meshcache.wildcard_mark (source_id) values {views} on conflict do nothing;
@@ -64,18 +92,19 @@ begin
 end
 $mark$
 
--- part: statement_mark
--- One more than the limit is enough to know that it is passed; then one wildcard stands for all of them.
-with touched as materialized (
-    select distinct {x_columns} from ({touched}) as x where {x_known} limit {limit} + 1
-),
-marked as (
-    insert into meshcache.{mark_table} ({columns}) select {t_columns} from touched as t on conflict do nothing
-)
-select count(*) into v_distinct from touched;
-if v_distinct > {limit} then
-    insert into meshcache.wildcard_mark (source_id) values ({source_id}) on conflict do nothing;
-end if;
+-- part: variable
+{array} {type}[];
+
+-- part: read
+-- One more than the limit is enough to know that it is passed; then one wildcard stands for all of them. So it does for
+-- a value that no index row has room for.
+select {aggregates}, coalesce(count(*) > {limit}, false) or coalesce(bool_or({too_long}), false) or v_wildcard
+into {arrays}, v_wildcard
+from (select distinct {x_columns} from ({touched}) as x where {x_known} limit {limit} + 1) as t;
+
+-- part: write
+insert into meshcache.{mark_table} ({columns})
+select {u_columns} from unnest({arrays}) as u ({columns}) where {u_known} on conflict do nothing;
 
 -- part: touched_insert
 select {n_columns} from new_rows as n
