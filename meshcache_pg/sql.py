@@ -43,7 +43,7 @@ def read(path: str) -> str:
 def entries(path: str) -> dict[str, str]:
     """The named entries of one file under sql/: name to text, comments included."""
     parts = _HEADING.split(read(path))
-    return {name: text.strip() for name, text in zip(parts[1::2], parts[2::2], strict=True)}
+    return {name: text.strip().rstrip(";") for name, text in zip(parts[1::2], parts[2::2], strict=True)}
 
 
 def query(path: str, name: str) -> str:

@@ -22,7 +22,7 @@ select
         )
     ) as whole
 from meshcache.cached_view as v
-order by v.name
+order by v.name;
 
 -- name: dependencies
 -- What one cached view depends on.
@@ -32,11 +32,11 @@ from meshcache.dependency as d
 inner join meshcache.source_table as s on s.id = d.source_id
 left join meshcache.mark_table as m on m.id = d.mark_id
 where d.view_id = :view_id
-order by d.position
+order by d.position;
 
 -- name: source_ids
 -- All source tables.
-select s.id from meshcache.source_table as s order by s.id
+select s.id from meshcache.source_table as s order by s.id;
 
 -- name: damaged_sources
 -- Source tables whose triggers or partitions are not as installed.
@@ -45,4 +45,4 @@ from meshcache.source_table as s
 inner join pg_class as c on c.oid = s.relation
 where s.children is distinct from meshcache._members(s.relation)
     or exists (select from meshcache._missing_triggers(s.id))
-order by 1
+order by 1;

@@ -6,10 +6,10 @@ select
     s.name, s.kind, s.coverage, s.populated, s.rows, s.bytes, s.hits, s.misses, s.stale, s.bypassed, s.fills,
     s.hit_ratio::double precision as hit_ratio, s.pending_marks, s.expired, s.oldest_filled_at, s.refreshed_at,
     extract(epoch from statement_timestamp() - s.oldest_filled_at)::double precision as oldest_age_seconds
-from meshcache.stats() as s
+from meshcache.stats() as s;
 
 -- name: epoch
 -- Whether the cache is open, and since when; no row while it is closed.
 select e.id, e.opened_at
 from meshcache_data.epoch as e
-where e.xmin = e.opened_by::xid and e.tableoid = e.table_oid
+where e.xmin = e.opened_by::xid and e.tableoid = e.table_oid;

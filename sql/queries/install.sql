@@ -3,7 +3,8 @@
 -- name: relation
 -- A table by its name as written in a definition, resolved by the search_path; no row when there is none.
 select
-    c.oid::bigint as oid, n.nspname as schema, c.relname as name, c.relkind::text as kind, c.relpersistence::text as persistence,
+    c.oid::bigint as oid, n.nspname as schema, c.relname as name,
+    c.relkind::text as kind, c.relpersistence::text as persistence,
     pg_has_role(c.relowner, 'USAGE') as owned,
     exists (select from pg_inherits as i where i.inhrelid = c.oid) as is_child,
     c.relkind = 'p' or c.relhassubclass as has_children,
@@ -13,14 +14,16 @@ select
     ) as has_foreign_children
 from pg_class as c
 inner join pg_namespace as n on n.oid = c.relnamespace
-where c.oid = to_regclass(:name)
+where c.oid = to_regclass(:name);
 
 -- name: columns
 -- Columns of a table or view in order, with the equality operator of their type's default btree operator class (a type
 -- without a class of its own borrows one of pg_catalog) and their collation where it is not the type's own.
 select
     a.attname as name, format_type(a.atttypid, a.atttypmod) as type,
-    t.typtype = 'p' as is_pseudo, t.typtype = 'c' or b.typtype = 'c' or coalesce(b.typcategory, t.typcategory) = 'A' as is_plural, a.attgenerated = 'v' as is_virtual,
+    t.typtype = 'p' as is_pseudo,
+    t.typtype = 'c' or b.typtype = 'c' or coalesce(b.typcategory, t.typcategory) = 'A' as is_plural,
+    a.attgenerated = 'v' as is_virtual,
     coalesce(e.schema, 'pg_catalog') as operator_schema, coalesce(e.name, '=') as operator_name,
     case when a.attcollation not in (0, t.typcollation) then
         (select format('%I.%I', n.nspname, c.collname)
@@ -43,7 +46,7 @@ left join lateral (
     where c.opcdefault and c.opcintype = coalesce(b.oid, t.oid)
 ) as e on true
 where a.attrelid = cast(:oid as oid) and a.attnum > 0 and not a.attisdropped
-order by a.attnum
+order by a.attnum;
 
 -- name: primary_key
 -- Names of the primary key's columns in order; no row when the table has none.
@@ -52,7 +55,7 @@ from pg_index as i
 cross join unnest(i.indkey::smallint[]) with ordinality as k (attnum, position)
 inner join pg_attribute as a on a.attrelid = i.indrelid and a.attnum = k.attnum
 where i.indrelid = cast(:oid as oid) and i.indisprimary and i.indimmediate
-order by k.position
+order by k.position;
 
 -- name: read_by_view
 -- Every relation that a view reads, through other views, and the columns it reads of each.
@@ -78,7 +81,7 @@ inner join pg_class as c on c.oid = b.relation
 inner join pg_namespace as n on n.oid = c.relnamespace
 left join pg_attribute as a on a.attrelid = b.relation and a.attnum = b.column_number and b.column_number > 0
 group by c.oid, n.nspname
-order by 2
+order by 2;
 
 -- name: insert_view
 -- A new row of the catalog; the id is what locks, marks and functions refer to.
@@ -95,17 +98,17 @@ on conflict (name) do update set
     key_columns = excluded.key_columns, coverage = excluded.coverage, tenant_column = excluded.tenant_column,
     ttl = excluded.ttl, refresh_every = excluded.refresh_every, readers = excluded.readers,
     applied_at = statement_timestamp()
-returning id
+returning id;
 
 -- name: describe_view
 -- What is known only once the source view exists.
 update meshcache.cached_view
 set source_sql = :source_sql, columns = :columns, column_types = :column_types
-where id = :id
+where id = :id;
 
 -- name: source_sql
 -- The SELECT of a view as the server prints it; under a search_path of pg_catalog every name is qualified.
-select pg_get_viewdef(cast(:oid as oid), false)
+select pg_get_viewdef(cast(:oid as oid), false);
 
 -- name: ensure_source
 -- The id of a source table, registered if it is new.
@@ -117,7 +120,7 @@ with added as (
 select id from added
 union all
 select id from meshcache.source_table where relation = cast(:oid as oid)::regclass
-limit 1
+limit 1;
 
 -- name: ensure_mark
 -- The id of a mark table's catalog row, and whether it is new.
@@ -129,18 +132,18 @@ with added as (
 select id, true as is_new from added
 union all
 select id, false from meshcache.mark_table where source_id = :source_id and columns = cast(:columns as text[])
-limit 1
+limit 1;
 
 -- name: insert_dependency
 -- One dependency of a view.
 insert into meshcache.dependency (
     view_id, position, source_id, mark_id, kind, view_columns, links, matter_columns, has_children
 )
-values (:view_id, :position, :source_id, :mark_id, :kind, :view_columns, cast(:links as jsonb), :matter, :has_children)
+values (:view_id, :position, :source_id, :mark_id, :kind, :view_columns, cast(:links as jsonb), :matter, :has_children);
 
 -- name: delete_dependencies
 -- Before a view is declared anew, or dropped.
-delete from meshcache.dependency where view_id = :view_id returning source_id
+delete from meshcache.dependency where view_id = :view_id returning source_id;
 
 -- name: source_marks
 -- Everything that the triggers of one source table have to do: its mark tables and the columns that matter.
@@ -156,7 +159,7 @@ from meshcache.mark_table as m
 inner join meshcache.dependency as d on d.mark_id = m.id
 where m.source_id = :source_id
 group by m.id
-order by m.id
+order by m.id;
 
 -- name: source_state
 -- The table behind a source id, whether it still exists and is used at all, and the views that any change
@@ -170,63 +173,63 @@ select
     ) as flush
 from meshcache.source_table as s
 left join pg_class as c on c.oid = s.relation
-where s.id = :source_id
+where s.id = :source_id;
 
 -- name: unused_marks
 -- Mark tables that no view reads any more.
 select m.id, m.source_id from meshcache.mark_table as m
 where not exists (select from meshcache.dependency as d where d.mark_id = m.id)
-order by m.id
+order by m.id;
 
 -- name: delete_mark
 -- Forgets a mark table.
-delete from meshcache.mark_table where id = :id
+delete from meshcache.mark_table where id = :id;
 
 -- name: delete_source
 -- Forgets a source table.
-delete from meshcache.source_table where id = :id
+delete from meshcache.source_table where id = :id;
 
 -- name: delete_view
 -- Forgets a cached view or rollup.
-delete from meshcache.cached_view where name = :name
+delete from meshcache.cached_view where name = :name;
 
 -- name: function_definition
 -- The body of a function as stored; null when it does not exist.
 select p.prosrc from pg_proc as p
-where p.pronamespace = 'meshcache'::regnamespace and p.proname = :name
+where p.pronamespace = 'meshcache'::regnamespace and p.proname = :name;
 
 -- name: missing_triggers
 -- How many mark triggers of a source table are absent or disabled.
-select count(*) from meshcache._missing_triggers(:source_id)
+select count(*) from meshcache._missing_triggers(:source_id);
 
 -- name: same_children
 -- Whether the noted partitions are the present ones.
-select s.children = meshcache._members(s.relation) from meshcache.source_table as s where s.id = :source_id
+select s.children = meshcache._members(s.relation) from meshcache.source_table as s where s.id = :source_id;
 
 -- name: sync_triggers
 -- Attaches what is missing.
-select meshcache._sync_triggers(:source_id)
+select meshcache._sync_triggers(:source_id);
 
 -- name: drop_triggers
 -- Removes the mark triggers of a source table.
-select meshcache._drop_triggers(:source_id)
+select meshcache._drop_triggers(:source_id);
 
 -- name: functions_of
 -- Functions in schema meshcache by name, with their argument types, ready for DROP FUNCTION.
 select p.oid::regprocedure::text as signature
 from pg_proc as p
-where p.pronamespace = 'meshcache'::regnamespace and p.proname = any(:names)
+where p.pronamespace = 'meshcache'::regnamespace and p.proname = any(:names);
 
 -- name: ensure_data
 -- Creates meshcache_data and its bookkeeping where they are missing.
-select meshcache._ensure_data()
+select meshcache._ensure_data();
 
 -- name: relation_of
 -- Schema and name of a table by its oid.
 select n.nspname as schema, c.relname as name
 from pg_class as c
 inner join pg_namespace as n on n.oid = c.relnamespace
-where c.oid = cast(:oid as oid)
+where c.oid = cast(:oid as oid);
 
 -- name: watched_tables
 -- Every table that carries mark triggers, partitions included, in one order for all who lock them.
@@ -234,11 +237,11 @@ select distinct t.tgrelid::regclass::text as name, t.tgrelid
 from pg_trigger as t
 inner join pg_proc as p on p.oid = t.tgfoid
 where p.pronamespace = 'meshcache'::regnamespace
-order by t.tgrelid
+order by t.tgrelid;
 
 -- name: rule_facts
--- What the stored tree of a view tells that pg_depend does not: whole-row references, and functions that pg_depend leaves
--- out because they are built in. Views that it reads are included.
+-- What the stored tree of a view tells that pg_depend does not: whole-row references, and functions that pg_depend
+-- leaves out because they are built in. Views that it reads are included.
 with recursive views (oid) as (
     select cast(:oid as oid)
     union
@@ -270,7 +273,7 @@ select
             ]::oid[])
         order by 1
     ) as functions
-from trees as t
+from trees as t;
 
 -- name: moved_names
 -- Whether table names of a definition now lead to other tables than those that carry its triggers.
@@ -281,7 +284,7 @@ where to_regclass(w.name) is null
         select from meshcache.dependency as d
         inner join meshcache.source_table as s on s.id = d.source_id
         where d.view_id = :view_id and s.relation = to_regclass(w.name)
-    )
+    );
 
 -- name: unguarded_sources
 -- Whether a source table has become part of a partition or inheritance tree since its view was made.
@@ -289,4 +292,4 @@ select count(*) > 0
 from meshcache.dependency as d
 inner join meshcache.source_table as s on s.id = d.source_id
 inner join pg_class as c on c.oid = s.relation
-where d.view_id = :view_id and not d.has_children and (c.relhassubclass or c.relispartition)
+where d.view_id = :view_id and not d.has_children and (c.relhassubclass or c.relispartition);

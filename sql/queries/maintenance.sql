@@ -2,19 +2,19 @@
 
 -- name: refresh
 -- Brings a cached view up to date, or refreshes a rollup.
-call meshcache.refresh(:name, null, :mode, :max_seconds)
+call meshcache.refresh(:name, null, :mode, :max_seconds);
 
 -- name: sweep
 -- Resolves pending marks and expired rows.
-call meshcache.sweep(null, :max_seconds, :batch)
+call meshcache.sweep(null, :max_seconds, :batch);
 
 -- name: open_cache
 -- Opens the cache again after a crash or a restore.
-call meshcache.open_cache()
+call meshcache.open_cache();
 
 -- name: invalidate
 -- Makes a whole cached view stale.
-select meshcache.invalidate(:name)
+select meshcache.invalidate(:name);
 
 -- name: due_rollups
 -- Rollups that were never refreshed, or whose interval has passed.
@@ -27,14 +27,14 @@ where v.kind = 'rollup'
         r.refreshed_at is null or m.ispopulated is not true
         or r.refreshed_at + v.refresh_every <= statement_timestamp()
     )
-order by v.name
+order by v.name;
 
 -- name: fill_timeouts
 -- The fill's own limits, for this transaction only.
 select
     set_config('statement_timeout', cast(:statement_ms as text), true),
-    set_config('lock_timeout', cast(:lock_ms as text), true)
+    set_config('lock_timeout', cast(:lock_ms as text), true);
 
 -- name: add_counts
 -- Flushes what this process has counted.
-select meshcache.add_counts(cast(:counts as jsonb))
+select meshcache.add_counts(cast(:counts as jsonb));

@@ -71,7 +71,8 @@ as $$
         'O'::"char",
         format(
             'create trigger %I before %s on %s for each statement when (pg_catalog.set_config(%L, '
-            || 'coalesce(pg_catalog.current_setting(%L, true), %L) || %L, true) is null) execute function meshcache._never()',
+            || 'coalesce(pg_catalog.current_setting(%L, true), %L) || %L, true) is null) '
+            || 'execute function meshcache._never()',
             format('meshcache_%s_guard_%s', m.id, g.event), g.event, m.relation::regclass,
             'meshcache.writing', 'meshcache.writing', '', '+'
         )

@@ -15,7 +15,9 @@ begin
     if current_setting('transaction_isolation') <> 'read committed' then
         raise exception using
             errcode = 'MC003',
-            message = format('maintenance needs READ COMMITTED, this session has %s', upper(current_setting('transaction_isolation'))),
+            message = format(
+                'maintenance needs READ COMMITTED, this session has %s', upper(current_setting('transaction_isolation'))
+            ),
             hint = 'set default_transaction_isolation = ''read committed''';
     end if;
     perform set_config('lock_timeout', p_lock_timeout, true);
@@ -201,7 +203,8 @@ begin
         select m.ispopulated into v_populated
         from pg_catalog.pg_matviews as m where m.schemaname = 'meshcache_data' and m.matviewname = p_name;
         execute pg_catalog.format(
-            'refresh materialized view %s meshcache_data.%I', case when v_populated then 'concurrently' else '' end, p_name
+            'refresh materialized view %s meshcache_data.%I',
+            case when v_populated then 'concurrently' else '' end, p_name
         );
         insert into meshcache.rollup_refresh as r (view_id, refreshed_at, duration)
         values (meshcache._view_id(p_name), v_started, pg_catalog.clock_timestamp() - v_started)
@@ -213,7 +216,8 @@ begin
     loop
         perform meshcache._begin_step();
         execute pg_catalog.format(
-            'select meshcache.%I(%s)', case p_mode when 'all' then '_' || p_name || '_refresh' else '_' || p_name || '_resolve' end,
+            'select meshcache.%I(%s)',
+            pg_catalog.format('_%s_%s', p_name, case p_mode when 'all' then 'refresh' else 'resolve' end),
             case p_mode when 'all' then '' else 'true' end
         ) into p_result;
         commit;
@@ -243,7 +247,8 @@ language plpgsql
 security invoker
 as $$
 declare
-    v_until timestamptz := pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => coalesce(p_max_seconds, 1e9));
+    v_until timestamptz := pg_catalog.clock_timestamp()
+    + pg_catalog.make_interval(secs => coalesce(p_max_seconds, 1e9));
     v_sources integer[];
     v_views integer[];
     v_id integer;
@@ -303,7 +308,9 @@ begin
     end loop;
     -- A view that was applied while the barriers were taken may hold rows from before the horizon, and nobody
     -- waited for its fills. One that is applied after this check can only be filled in later snapshots.
-    if v_views is distinct from array(select v.id from meshcache.cached_view as v where v.kind = 'cached_view' order by v.id) then
+    if v_views is distinct from array(
+        select v.id from meshcache.cached_view as v where v.kind = 'cached_view' order by v.id
+    ) then
         p_result := pg_catalog.jsonb_build_object('state', 'busy', 'differences', v_differences);
         return;
     end if;
@@ -322,7 +329,8 @@ begin
             select v.name into v_view from meshcache.cached_view as v where v.id = v_id;
             if found and pg_catalog.to_regclass(pg_catalog.format('meshcache_data.%I', v_view.name)) is not null then
                 begin
-                    execute pg_catalog.format('select meshcache.%I(false)', '_' || v_view.name || '_resolve') into v_count;
+                    execute pg_catalog.format('select meshcache.%I(false)', '_' || v_view.name || '_resolve')
+                    into v_count;
                 exception
                     when lock_not_available or deadlock_detected then
                         v_count := null;

@@ -13,7 +13,9 @@ begin
     end if;
     insert into meshcache_data.counter as c (view_id, hits, misses, stale, bypassed, fills)
     select v.id, x.hit, x.miss, x.stale, x.bypass, x.fills
-    from jsonb_to_recordset(p_counts) as x (name text, hit bigint, miss bigint, stale bigint, bypass bigint, fills bigint)
+    from jsonb_to_recordset(p_counts) as x (
+        name text, hit bigint, miss bigint, stale bigint, bypass bigint, fills bigint
+    )
     inner join meshcache.cached_view as v on v.name = x.name
     order by v.id
     on conflict (view_id) do update set
@@ -84,7 +86,8 @@ begin
             from meshcache.rollup_refresh as r where r.view_id = v_view.id;
         elsif v_table is not null then
             execute format(
-                'select count(*), count(*) filter (where c._expires_at <= statement_timestamp()), min(c._filled_at) from %s as c',
+                'select count(*), count(*) filter (where c._expires_at <= statement_timestamp()), min(c._filled_at) '
+                || 'from %s as c',
                 v_table
             ) into rows, expired, oldest_filled_at;
             if v_view.coverage = 'complete' then
@@ -98,7 +101,8 @@ begin
             from meshcache_data.counter as c where c.view_id = v_view.id;
         end if;
         for v_mark_id in
-            select distinct d.mark_id from meshcache.dependency as d where d.view_id = v_view.id and d.mark_id is not null
+            select distinct d.mark_id from meshcache.dependency as d
+            where d.view_id = v_view.id and d.mark_id is not null
         loop
             execute format('select count(*) from meshcache.%I', format('mark_%s', v_mark_id)) into v_count;
             pending_marks := pending_marks + v_count;

@@ -45,7 +45,8 @@ $fill$
 -- never be told from rows that a dump brought along.
 if not v_own then
     raise exception using
-        errcode = 'MC004', message = 'a fill cannot run inside a savepoint', hint = 'Call it as a statement of its own.';
+        errcode = 'MC004', message = 'a fill cannot run inside a savepoint',
+        hint = 'Call it as a statement of its own.';
 end if;
 
 -- part: may_fill

@@ -81,7 +81,8 @@ not exists (
 array(
     select {value} from meshcache.{mark_table} as m
     inner join meshcache_data.view_state as v
-        on v.view_id = {view_id} and (m.xid = v.complete_by or not pg_catalog.pg_visible_in_snapshot(m.xid, v.complete_in))
+        on v.view_id = {view_id}
+        and (m.xid = v.complete_by or not pg_catalog.pg_visible_in_snapshot(m.xid, v.complete_in))
     {joins}
 )
 

@@ -52,7 +52,8 @@ begin
     -- with the cache (dropped, no rights) is no reason to fail the reader: the source answers.
     if not pg_is_in_recovery() then
         begin
-            return query select {h_columns}, 'hit'::text, h._filled_at from meshcache.{hits} as h where {hit_is_parameter};
+            return query
+            select {h_columns}, 'hit'::text, h._filled_at from meshcache.{hits} as h where {hit_is_parameter};
             if found then
                 return;
             end if;
@@ -82,7 +83,8 @@ begin
         begin
             if {usable} then
                 v_origin := case
-                    when exists (select from meshcache_data.{name} as c where {key_is_parameter}) then 'stale' else 'miss'
+                    when exists (select from meshcache_data.{name} as c where {key_is_parameter}) then 'stale'
+                    else 'miss'
                 end;
             end if;
         exception

@@ -35,7 +35,8 @@ begin
         'cached', (select count(*) from compared where _origin = 'hit'),
         'different', (select count(*) from numbered),
         'differences', coalesce(
-            (select jsonb_agg(jsonb_build_object('key', key, 'problem', problem)) from numbered where n <= p_limit), '[]'
+            (select jsonb_agg(jsonb_build_object('key', key, 'problem', problem)) from numbered where n <= p_limit),
+            '[]'
         )
     ) into v_result;
     return v_result;
@@ -74,7 +75,8 @@ begin
         'cached', (select count(*) from compared),
         'different', (select count(*) from numbered),
         'differences', coalesce(
-            (select jsonb_agg(jsonb_build_object('key', key, 'problem', problem)) from numbered where n <= p_limit), '[]'
+            (select jsonb_agg(jsonb_build_object('key', key, 'problem', problem)) from numbered where n <= p_limit),
+            '[]'
         )
     ) into v_result;
     return v_result;
