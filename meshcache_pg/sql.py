@@ -43,12 +43,12 @@ def read(path: str) -> str:
 def entries(path: str) -> dict[str, str]:
     """The named entries of one file under sql/: name to text, comments included."""
     parts = _HEADING.split(read(path))
-    return {name: text.strip().rstrip(";") for name, text in zip(parts[1::2], parts[2::2], strict=True)}
+    return {name: text.strip() for name, text in zip(parts[1::2], parts[2::2], strict=True)}
 
 
 def query(path: str, name: str) -> str:
     """One named query of `sql/queries/<path>.sql`, for execution with bound parameters (`:name`)."""
-    return entries(f"queries/{path}.sql")[name]
+    return entries(f"queries/{path}.sql")[name].rstrip(";")
 
 
 def compose(path: str, part: str | None = None, /, **values: sql.Composable) -> sql.Composed:

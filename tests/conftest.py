@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-# Before the first of them imports another one: pytest can rewrite the asserts of a module only while loading it.
+# Before one of them imports another: pytest can rewrite the asserts of a module only while loading it.
 pytest.register_assert_rewrite("tests.fixtures", "tests.consistency")
 
 pytest_plugins = [
