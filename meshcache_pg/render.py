@@ -206,13 +206,13 @@ class ViewRenderer:
         return joined([compose("fill", "may_fill"), *self.when.same_children()])
 
     def _on_conflict(self) -> sql.Composed:
-        others = [n for n in self.names if n not in self.definition.key] or list(self.definition.key)
+        # The key too: an equal one may look different (1.0 and 1.00). An index that does not change costs nothing.
         return compose(
             "fill",
             "on_conflict",
             keys=self._keys(),
             assignments=sql.SQL(", ").join(
-                sql.SQL("{} = {}").format(ident(n), sql.Identifier("excluded", n)) for n in others
+                sql.SQL("{} = {}").format(ident(n), sql.Identifier("excluded", n)) for n in self.names
             ),
         )
 

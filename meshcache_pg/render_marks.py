@@ -70,7 +70,9 @@ def functions(source: MarkedSource) -> Iterator[str]:
     views = sql.SQL(", ").join(sql.SQL("(-{})").format(sql.Literal(view_id)) for view_id in source.flush)
     common = {
         "source_id": sql.Literal(source.id),
-        "variables": _lines(_variable(mark, number) for mark in source.marks for number in _numbers(mark)),
+        "variables": sql.SQL("\n").join(
+            _variable(mark, number) for mark in source.marks for number in _numbers(mark)
+        ),
         "writes": _lines(_write(mark) for mark in source.marks),
     }
     for event in _EVENTS:

@@ -167,20 +167,21 @@ def _run(
 def _run_guarded(
     raw: psycopg.Connection[Any], cursor: psycopg.Cursor[Any], statement: str, values: Sequence[Any]
 ) -> None:
+    # Never prepared: psycopg would count a statement as prepared whose turn in the pipeline never came.
     try:
         if psycopg.Pipeline.is_supported():
             with raw.pipeline():
-                raw.execute(_SAVEPOINT)
+                raw.execute(_SAVEPOINT, prepare=False)
                 cursor.execute(statement, values)
-                raw.execute(_RELEASE)
+                raw.execute(_RELEASE, prepare=False)
         else:
-            raw.execute(_SAVEPOINT)
+            raw.execute(_SAVEPOINT, prepare=False)
             cursor.execute(statement, values)
-            raw.execute(_RELEASE)
+            raw.execute(_RELEASE, prepare=False)
     except psycopg.Error:
         if not raw.closed and raw.info.transaction_status == TransactionStatus.INERROR:
-            raw.execute(_ROLLBACK)
-            raw.execute(_RELEASE)
+            raw.execute(_ROLLBACK, prepare=False)
+            raw.execute(_RELEASE, prepare=False)
         raise
 
 
