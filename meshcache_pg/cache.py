@@ -217,6 +217,9 @@ class MeshCache:
         self._retried(attempt)
         for step in taken:
             self.forget(step.name)
+        # What reads by key alone is filled by its readers: for them the cache has to be open.
+        with self.autocommit() as connection:
+            maintenance.open_cache(connection)
         return taken
 
     def drop(self, name: str) -> None:

@@ -3,59 +3,24 @@ read, printed and tested without a database. The SQL itself is in sql/templates/
 together.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 from psycopg import sql
 
 from meshcache_pg.conditions import (
-    Column,
-    Conditions,
-    ResolvedDependency,
     columns_of,
     ident,
     joined,
-    pairs,
 )
-from meshcache_pg.definition import Definition
-from meshcache_pg.sql import compose, text, trusted
+from meshcache_pg.render_fill import FillRenderer, raw_type
+from meshcache_pg.sql import compose, text
 
 DATA = "meshcache_data"
 CORE = "meshcache"
 
-# A fill by key takes one advisory lock per key out of a table that all sessions share, with room for
-# max_locks_per_transaction * max_connections (64 * 100 by default): 100 are under 2 % of it.
-FILL_KEY_LIMIT = 100
 
-
-class ViewRenderer:
-    """Renders the objects of one cached view. `view_id` is its catalog id, `server` the
-    server_version_num.
-    """
-
-    def __init__(
-        self,
-        view_id: int,
-        definition: Definition,
-        columns: Sequence[Column],
-        dependencies: Sequence[ResolvedDependency],
-        server: int,
-    ) -> None:
-        self.definition = definition
-        self.names = [c.name for c in columns]
-        self.types = {c.name: c.type for c in columns}
-        by_name = {c.name: c for c in columns}
-        self.key = [by_name[k] for k in definition.key]
-        self.dependencies = list(dependencies)
-        self.when = Conditions(view_id, definition, dependencies, server)
-        self.complete = definition.coverage == "complete"
-        self.view_id = sql.Literal(view_id)
-        name = definition.name
-        self.name = ident(name)
-        self.source = ident(f"{name}_source")
-        self.hits = ident(f"{name}_hits")
-        self.stale = ident(f"{name}_stale")
-        self.rows = ident(f"{name}_rows")
-        self.miss = ident(f"{name}_miss")
+class ViewRenderer(FillRenderer):
+    """Everything that one cached view becomes; `statements` has it in order."""
 
     def statements(self) -> Iterator[str]:
         """Everything after the source view, in order: cache table, live views, functions, comments."""
@@ -86,12 +51,6 @@ class ViewRenderer:
         return compose(
             "cache_table", "shape", name=self.name, keys=self._keys(), no_statistics=joined(silent, "\n")
         )
-
-    def _keys(self) -> sql.Composed:
-        return sql.SQL(", ").join(ident(k) for k in self.definition.key)
-
-    def _same(self, left: str, right: str) -> sql.Composed:
-        return pairs(lambda n: sql.Identifier(left, n), lambda n: sql.Identifier(right, n), self.key)
 
     def _rows_view(self) -> sql.Composed:
         return compose(
@@ -146,28 +105,9 @@ class ViewRenderer:
             s_columns=columns_of("s", self.names),
         )
 
-    def _parameter(self, key: str) -> sql.Composable:
-        """`p_<key>`, or no name at all where an output column has it or it would be too long."""
-        name = f"p_{key}"
-        return ident(name) if name not in self.names and len(name.encode()) <= 63 else sql.SQL("")
-
-    def _key_parameters(self, suffix: str = "") -> sql.Composed:
-        return sql.SQL(", ").join(
-            sql.SQL("{} {}").format(self._parameter(k), _raw_type(self.types[k] + suffix))
-            for k in self.definition.key
-        )
-
-    def _key_is_parameter(self, alias: str) -> sql.Composed:
-        numbers = {k: n for n, k in enumerate(self.definition.key, 1)}
-        return pairs(
-            lambda n: sql.Identifier(alias, n),
-            lambda n: sql.SQL("$") + sql.Literal(numbers[n]),
-            self.key,
-        )
-
     def _result(self) -> sql.Composed:
         return sql.SQL(", ").join(
-            sql.SQL("{} {}").format(ident(n), _raw_type(t)) for n, t in self.types.items()
+            sql.SQL("{} {}").format(ident(n), raw_type(t)) for n, t in self.types.items()
         )
 
     def _get(self) -> sql.Composed:
@@ -200,98 +140,6 @@ class ViewRenderer:
             source_key_is_parameter=self._key_is_parameter("s"),
             usable=self.when.usable(),
             unusable=compose("live_view", "unusable"),
-        )
-
-    def _may_fill(self) -> sql.Composed:
-        return joined([compose("fill", "may_fill"), *self.when.same_children()])
-
-    def _on_conflict(self) -> sql.Composed:
-        # The key too: an equal one may look different (1.0 and 1.00). An index that does not change costs nothing.
-        return compose(
-            "fill",
-            "on_conflict",
-            keys=self._keys(),
-            assignments=sql.SQL(", ").join(
-                sql.SQL("{} = {}").format(ident(n), sql.Identifier("excluded", n)) for n in self.names
-            ),
-        )
-
-    def _writing(self) -> dict[str, sql.Composable]:
-        """What every statement that stores rows shares."""
-        ttl = self.definition.ttl
-        expires: sql.Composable = sql.SQL("null::timestamptz")
-        if ttl:
-            expires = sql.SQL("statement_timestamp() + {}::interval").format(
-                sql.Literal(f"{ttl.total_seconds():.3f} seconds")
-            )
-        return {
-            "name": self.name,
-            "source": self.source,
-            "view_id": self.view_id,
-            "columns": sql.SQL(", ").join(ident(n) for n in self.names),
-            "s_columns": columns_of("s", self.names),
-            "expires_at": expires,
-            "on_conflict": self._on_conflict(),
-            "may_fill": self._may_fill(),
-        }
-
-    def _fill(self) -> sql.Composed:
-        key = self.definition.key
-        arrays = [f"a{n}" for n in range(1, len(key) + 1)]
-        return compose(
-            "fill",
-            "fill",
-            function=ident(f"{self.definition.name}_fill"),
-            array_parameters=self._key_parameters("[]"),
-            array_aggregates=sql.SQL(", ").join(
-                sql.SQL("array_agg({}) as {}").format(sql.Identifier("k", k), ident(a))
-                for k, a in zip(key, arrays, strict=True)
-            ),
-            array_names=sql.SQL(", ").join(sql.SQL("$") + sql.Literal(n) for n in range(1, len(key) + 1)),
-            u_keys=columns_of("u", key),
-            u_known=joined([sql.SQL("{} is not null").format(sql.Identifier("u", k)) for k in key]),
-            k_keys=columns_of("k", key),
-            keys=self._keys(),
-            key_limit=sql.Literal(FILL_KEY_LIMIT),
-            v_arrays=columns_of("v_keys", arrays),
-            s_is_k=self._same("s", "k"),
-            s_keys=columns_of("s", key),
-            check_own=compose("fill", "check_own"),
-            **self._writing(),
-        )
-
-    def _fill_all(self) -> sql.Composed:
-        part = "fill_all_complete" if self.complete else "fill_all_on_demand"
-        values = self._writing() | {"check_own": compose("fill", "check_own")}
-        return compose("fill", part, function=ident(f"_{self.definition.name}_fill_all"), **values)
-
-    def _refresh(self) -> sql.Composed:
-        return compose(
-            "fill",
-            "refresh",
-            function=ident(f"_{self.definition.name}_refresh"),
-            fill_all=ident(f"_{self.definition.name}_fill_all"),
-            view_id=self.view_id,
-        )
-
-    def _resolve(self) -> sql.Composed:
-        own: dict[str, sql.Composable] = {
-            "function": ident(f"_{self.definition.name}_resolve"),
-            "hits": self.hits,
-            "h_is_c": self._same("h", "c"),
-            "c_keys": columns_of("c", self.definition.key),
-            **self._writing(),
-        }
-        if not self.complete:
-            return compose("fill", "resolve_on_demand", s_is_k=self._same("s", "k"), **own)
-        return compose(
-            "fill",
-            "resolve_complete",
-            fill_all=ident(f"_{self.definition.name}_fill_all"),
-            usable=self.when.usable(),
-            stale=self.stale,
-            c_is_f=self._same("c", "f"),
-            **own,
         )
 
     def _invalidate(self) -> sql.Composed:
@@ -392,8 +240,3 @@ def view_functions(name: str) -> list[str]:
 
 def _keyword(word: str) -> sql.SQL:
     return {"view": sql.SQL("view"), "materialized view": sql.SQL("materialized view")}[word]
-
-
-def _raw_type(type_text: str) -> sql.Composable:
-    """A type as format_type() printed it, already quoted and qualified by the server."""
-    return sql.SQL(trusted(type_text))
