@@ -79,6 +79,15 @@ def translated() -> Iterator[None]:
         raise ours from error
 
 
+@contextmanager
+def qualified_names(connection: Connection) -> Iterator[None]:
+    """Let the server print every name outside of pg_catalog with its schema, inside the block."""
+    before = connection.exec_driver_sql("select current_setting('search_path')").scalar_one()
+    connection.exec_driver_sql("select set_config('search_path', 'pg_catalog', true)")
+    yield
+    connection.exec_driver_sql("select set_config('search_path', %s, true)", (before,))
+
+
 def parse_url(dsn: str) -> URL:
     """A DSN as users write it (postgres://, postgresql://, libpq's key=value, or '') as a SQLAlchemy URL for
     psycopg.

@@ -16,7 +16,13 @@ from sqlalchemy.exc import DBAPIError
 
 from meshcache_pg import render_marks
 from meshcache_pg.conditions import Column, ResolvedDependency
-from meshcache_pg.database import DEPENDENTS_HINT, execute_ddl, primary_message, translated
+from meshcache_pg.database import (
+    DEPENDENTS_HINT,
+    execute_ddl,
+    primary_message,
+    qualified_names,
+    translated,
+)
 from meshcache_pg.definition import Definition
 from meshcache_pg.errors import DefinitionError, NotInstalled, PlanRefused
 from meshcache_pg.render import CORE, DATA, ViewRenderer, view_functions
@@ -104,10 +110,8 @@ def _register(connection: Connection, definition: Definition) -> int:
 
 
 def _describe(connection: Connection, view_id: int, oid: int, columns: Sequence[Column]) -> None:
-    before = connection.scalar(text("select current_setting('search_path')"))
-    connection.execute(text("select set_config('search_path', 'pg_catalog', true)"))
-    canonical = connection.scalar(text(_q("source_sql")), {"oid": oid})
-    connection.execute(text("select set_config('search_path', :p, true)"), {"p": before})
+    with qualified_names(connection):
+        canonical: str = connection.execute(text(_q("source_sql")), {"oid": oid}).scalar_one()
     connection.execute(
         text(_q("describe_view")),
         {

@@ -3,6 +3,7 @@ table that the SELECT reads covered? What passes here can only be stale where th
 dependency.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.engine import Row
 
 from meshcache_pg.conditions import Column, ResolvedDependency, ResolvedLink
+from meshcache_pg.database import qualified_names
 from meshcache_pg.definition import Definition, Depends
 from meshcache_pg.errors import DefinitionError, MissingRight
 from meshcache_pg.sql import Identifier, query
@@ -24,10 +26,13 @@ _KINDS = {
 
 
 def table_columns(connection: Connection, oid: int) -> dict[str, Column]:
-    """The columns of a table or view by name, in order."""
-    return {
-        row.name: _column(row) for row in connection.execute(text(query("install", "columns")), {"oid": oid})
-    }
+    """The columns of a table or view by name, in order, their types as any search_path understands them."""
+    return {row.name: _column(row) for row in _column_rows(connection, oid)}
+
+
+def _column_rows(connection: Connection, oid: object) -> Sequence[Row[Any]]:
+    with qualified_names(connection):
+        return connection.execute(text(query("install", "columns")), {"oid": oid}).all()
 
 
 def _column(row: Row[Any]) -> Column:
@@ -39,7 +44,7 @@ def source_columns(connection: Connection, definition: Definition, oid: int) -> 
     key.
     """
     name = definition.name
-    rows = connection.execute(text(query("install", "columns")), {"oid": oid}).all()
+    rows = _column_rows(connection, oid)
     for row in rows:
         if row.name in _BOOKKEEPING:
             raise DefinitionError(
@@ -108,7 +113,7 @@ def _table(connection: Connection, definition: Definition, written: str) -> Row[
 def _check_columns(
     connection: Connection, definition: Definition, oid: object, table: str, columns: tuple[str, ...]
 ) -> None:
-    have = [r.name for r in connection.execute(text(query("install", "columns")), {"oid": oid})]
+    have = [r.name for r in _column_rows(connection, oid)]
     for column in columns:
         if column not in have:
             raise DefinitionError(
@@ -125,7 +130,7 @@ def _matter(
     A virtual generated column (PostgreSQL 18) is null in a trigger's transition tables: it cannot be
     marked, and where it matters every column has to, the ones it is computed from among them.
     """
-    rows = {r.name: r for r in connection.execute(text(query("install", "columns")), {"oid": oid})}
+    rows = {r.name: r for r in _column_rows(connection, oid)}
     for column in depends.columns:
         if rows[column].is_virtual or rows[column].is_plural:
             kind = "a virtual generated column" if rows[column].is_virtual else f"of type {rows[column].type}"
