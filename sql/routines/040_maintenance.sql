@@ -68,6 +68,27 @@ comment on function meshcache._check_source(integer) is
 'Null when triggers and partitions are as installed; else what differs, after a wildcard mark.';
 revoke execute on function meshcache._check_source(integer) from public;
 
+-- The same for maintenance: gives way to whoever holds the table, and tells what it could not mend.
+create or replace function meshcache._try_check_source(p_source_id integer)
+returns text
+language plpgsql
+volatile
+security invoker
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform meshcache._begin_step('100ms');
+    return meshcache._check_source(p_source_id);
+exception
+    when lock_not_available then
+        return 'partitions changed, table busy';
+    when insufficient_privilege then
+        return 'partitions changed, not the owner';
+end
+$$;
+comment on function meshcache._try_check_source(integer) is 'meshcache._check_source, with a short wait for locks.';
+revoke execute on function meshcache._try_check_source(integer) from public;
+
 -- The sweep's barrier. When it returns, no fill of the view that began before is still running, so every mark
 -- below the result is contained in whatever will be filled from now on.
 create or replace function meshcache._barrier(p_view_id integer)
@@ -186,6 +207,7 @@ declare
     v_until timestamptz := pg_catalog.clock_timestamp() + pg_catalog.make_interval(secs => p_max_seconds);
     v_started timestamptz := pg_catalog.clock_timestamp();
     v_populated boolean;
+    v_id integer;
 begin
     perform meshcache._begin_step();
     if p_mode not in ('stale', 'all') then
@@ -213,6 +235,15 @@ begin
         return;
     end if;
     call meshcache.open_cache();
+    -- Nothing can be filled while a partition is new or gone and the install does not know it.
+    foreach v_id in array array(
+        select distinct d.source_id from meshcache.dependency as d
+        where d.view_id = meshcache._view_id(p_name) order by d.source_id
+    )
+    loop
+        perform meshcache._try_check_source(v_id);
+        commit;
+    end loop;
     loop
         perform meshcache._begin_step();
         execute pg_catalog.format(
@@ -274,15 +305,7 @@ begin
     v_sources := array(select s.id from meshcache.source_table as s order by s.id);
     foreach v_id in array v_sources
     loop
-        perform meshcache._begin_step('100ms');
-        begin
-            v_text := meshcache._check_source(v_id);
-        exception
-            when lock_not_available then
-                v_text := 'partitions changed, table busy';
-            when insufficient_privilege then
-                v_text := 'partitions changed, not the owner';
-        end;
+        v_text := meshcache._try_check_source(v_id);
         if v_text is not null then
             v_differences := v_differences || pg_catalog.jsonb_build_object(
                 (select s.relation::text from meshcache.source_table as s where s.id = v_id), v_text
