@@ -14,7 +14,7 @@ from meshcache_pg.database import translated
 from meshcache_pg.definition import Definition, parse
 from meshcache_pg.errors import DefinitionError
 from meshcache_pg.migrate import require
-from meshcache_pg.sql import query
+from meshcache_pg.sql import made_by, query
 
 Action = Literal["create", "replace", "repair", "drop", "keep"]
 
@@ -39,6 +39,7 @@ class InstalledView:
     ttl: timedelta | None
     refresh_every: timedelta | None
     readers: tuple[str, ...]
+    made_by: str
     applied_at: datetime
     whole: bool
 
@@ -91,6 +92,8 @@ def plan(connection: Connection, definitions: Sequence[Definition], *, prune: bo
             steps.append(Step("create", definition.name, f"{definition.kind} is new", definition))
         elif view.definition_hash != definition.content_hash:
             steps.append(Step("replace", definition.name, _changes(view, definition), definition))
+        elif view.made_by != made_by():
+            steps.append(Step("replace", definition.name, "made by another version of meshcache", definition))
         elif not view.whole:
             steps.append(Step("repair", definition.name, "objects of it are missing", definition))
         elif _moved(connection, view, definition):

@@ -25,10 +25,10 @@ from meshcache_pg.database import (
 )
 from meshcache_pg.definition import Definition
 from meshcache_pg.errors import DefinitionError, NotInstalled, PlanRefused
-from meshcache_pg.render import CORE, DATA, ViewRenderer, view_functions
+from meshcache_pg.render import CORE, DATA, ViewRenderer, common_grants, view_functions
 from meshcache_pg.render_marks import MarkedSource, MarkTable
 from meshcache_pg.resolve import check_functions, check_readable, resolve, source_columns, table_columns
-from meshcache_pg.sql import query
+from meshcache_pg.sql import made_by, query
 from meshcache_pg.sql import text as sql_text
 
 LOCK_TIMEOUT = "500ms"
@@ -104,6 +104,7 @@ def _register(connection: Connection, definition: Definition) -> int:
             "ttl": definition.ttl,
             "refresh_every": definition.refresh_every,
             "readers": list(definition.readers),
+            "made_by": made_by(),
         },
     ).scalar_one()
     return view_id
@@ -139,10 +140,11 @@ def _install_rollup(connection: Connection, definition: Definition) -> None:
         sql.SQL("comment on view {} is {}").format(view, comment),
     ]
     for reader in definition.readers:
-        statements.append(sql.SQL("grant usage on schema meshcache to {}").format(sql.Identifier(reader)))
         statements.append(sql.SQL("grant select on {} to {}").format(view, sql.Identifier(reader)))
     for statement in statements:
         execute_ddl(connection, sql_text(statement))
+    for grant in common_grants(definition.readers):
+        execute_ddl(connection, grant)
 
 
 def _store(

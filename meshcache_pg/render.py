@@ -3,7 +3,7 @@ read, printed and tested without a database. The SQL itself is in sql/templates/
 together.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from psycopg import sql
 
@@ -213,10 +213,10 @@ class ViewRenderer(FillRenderer):
         """Rights for the declared readers: the live views and the functions that read, fill and
         invalidate.
         """
+        yield from common_grants(self.definition.readers)
         name = self.definition.name
         for reader in self.definition.readers:
             role = ident(reader)
-            yield text(sql.SQL("grant usage on schema meshcache to {}").format(role))
             views = [name, f"{name}_source", f"{name}_hits", *([f"{name}_rows"] if self.complete else [])]
             for view in views:
                 yield text(sql.SQL("grant select on {} to {}").format(sql.Identifier(CORE, view), role))
@@ -224,6 +224,17 @@ class ViewRenderer(FillRenderer):
                 yield text(
                     sql.SQL("grant execute on function {} to {}").format(sql.Identifier(CORE, function), role)
                 )
+
+
+def common_grants(readers: Sequence[str]) -> Iterator[str]:
+    """What any reader needs: the names in schema meshcache, how to find a view, where to count its reads."""
+    for reader in readers:
+        role = ident(reader)
+        yield text(sql.SQL("grant usage on schema meshcache to {}").format(role))
+        yield text(
+            sql.SQL("grant select on meshcache.cached_view, meshcache.rollup_refresh to {}").format(role)
+        )
+        yield text(sql.SQL("grant execute on function meshcache.add_counts(jsonb) to {}").format(role))
 
 
 def public_functions(name: str) -> list[str]:

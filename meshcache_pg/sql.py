@@ -6,6 +6,7 @@ above its text; templates are split by `-- part:` lines. Both kinds of line star
 belongs to it.
 """
 
+import hashlib
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import LiteralString
 
 from psycopg import sql
+
+from meshcache_pg import __version__
 
 _HEADING = re.compile(r"^-- (?:name|part): (\w+)\s*$", re.MULTILINE)
 
@@ -60,6 +63,15 @@ def compose(path: str, part: str | None = None, /, **values: sql.Composable) -> 
     text = entries(file)[part] if part else read(file)
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("--")]
     return sql.SQL(trusted("\n".join(lines))).format(**values)
+
+
+@cache
+def made_by() -> str:
+    """What makes the objects of a view: this version and its templates."""
+    content = "".join(
+        read(f"templates/{file.name}") for file in sorted((sql_dir() / "templates").glob("*.sql"))
+    )
+    return f"{__version__} {hashlib.sha256(content.encode()).hexdigest()[:16]}"
 
 
 def trusted(statement: str) -> LiteralString:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 DRIFT, BUSY = 4, 5
 
-# The one difference that a sweep mends by itself.
-MENDED = "partitions changed"
+# The differences that a sweep mends by itself.
+MENDED = ("partitions changed", "triggers enabled otherwise")
 
 
 def migrate(ctx: typer.Context, dry_run: DryRun = False) -> None:
@@ -196,7 +196,7 @@ def _refresh(
 
 
 def _report_sweep(run: Run, report: "SweepReport") -> int:
-    drift = {what: how for what, how in report.differences.items() if how != MENDED}
+    drift = {what: how for what, how in report.differences.items() if how not in MENDED}
     data = {
         "dry_run": False,
         "state": report.state,
@@ -207,7 +207,7 @@ def _report_sweep(run: Run, report: "SweepReport") -> int:
     done = f"{counted(report.marks, 'mark')} resolved, {counted(report.rows, 'row')} filled or removed"
     run.out.result(data, lambda: run.out.say(done))
     for what, how in report.differences.items():
-        if how == MENDED:
+        if how in MENDED:
             run.out.say(f"{what}: {how}; mended")
         else:
             run.out.warn(f"{what}: {how}; what depends on it is not cached. Apply its definitions again.")

@@ -16,6 +16,7 @@ create table meshcache.cached_view (
     ttl interval,
     refresh_every interval,
     readers text[] not null default '{}',
+    made_by text not null,
     applied_at timestamptz not null default statement_timestamp()
 );
 comment on table meshcache.cached_view is 'One row per cached view or rollup: its definition and what was derived from it.';
@@ -26,11 +27,17 @@ create table meshcache.source_table (
     id integer generated always as identity primary key,
     relation regclass not null unique,
     children oid[] not null default '{}',
-    parents oid[] not null default '{}'
+    parents oid[] not null default '{}',
+    trusted boolean not null default true
 );
+comment on column meshcache.cached_view.made_by is
+'Version and templates that made its objects; plan replaces what another version made.';
+
 comment on table meshcache.source_table is 'The application''s tables that carry mark triggers.';
 comment on column meshcache.source_table.children is
 'Partitions and inheritance children, at any depth, when the triggers were last installed. Readers compare it with pg_inherits.';
+comment on column meshcache.source_table.trusted is
+'False while its mark triggers are missing or disabled: nothing that depends on it is served or filled.';
 comment on column meshcache.source_table.parents is 'The table itself and those of its children that have children.';
 
 create table meshcache.mark_table (

@@ -4,7 +4,7 @@
 -- All cached views and rollups, with whether every object of theirs exists.
 select
     v.id, v.name, v.kind, v.definition, v.definition_hash, v.source_sql, v.key_columns, v.columns, v.column_types,
-    v.coverage, v.tenant_column, v.ttl, v.refresh_every, v.readers, v.applied_at,
+    v.coverage, v.tenant_column, v.ttl, v.refresh_every, v.readers, v.made_by, v.applied_at,
     to_regclass(format('meshcache.%I', v.name)) is not null
     and to_regclass(format('meshcache.%I', v.name || '_source')) is not null
     and to_regclass(format('meshcache_data.%I', v.name)) is not null
@@ -44,5 +44,6 @@ select s.relation::text as source_table
 from meshcache.source_table as s
 inner join pg_class as c on c.oid = s.relation
 where s.children is distinct from meshcache._members(s.relation)
+    or not s.trusted
     or exists (select from meshcache._missing_triggers(s.id))
 order by 1;

@@ -87,16 +87,16 @@ order by 2;
 -- A new row of the catalog; the id is what locks, marks and functions refer to.
 insert into meshcache.cached_view (
     name, kind, definition, definition_hash, source_sql, key_columns, columns, column_types,
-    coverage, tenant_column, ttl, refresh_every, readers
+    coverage, tenant_column, ttl, refresh_every, readers, made_by
 )
 values (
     :name, :kind, :definition, :definition_hash, '', :key_columns, '{}', '{}',
-    :coverage, :tenant_column, :ttl, :refresh_every, :readers
+    :coverage, :tenant_column, :ttl, :refresh_every, :readers, :made_by
 )
 on conflict (name) do update set
     kind = excluded.kind, definition = excluded.definition, definition_hash = excluded.definition_hash,
     key_columns = excluded.key_columns, coverage = excluded.coverage, tenant_column = excluded.tenant_column,
-    ttl = excluded.ttl, refresh_every = excluded.refresh_every, readers = excluded.readers,
+    ttl = excluded.ttl, refresh_every = excluded.refresh_every, readers = excluded.readers, made_by = excluded.made_by,
     applied_at = statement_timestamp()
 returning id;
 
@@ -263,7 +263,10 @@ select
         from trees as u
         cross join regexp_matches(u.tree, '[:](funcid|opfuncid|winfnoid|aggfnoid) (\d+)', 'g') as f (ids)
         inner join pg_proc as p on p.oid = cast(f.ids[2] as oid)
+        inner join pg_language as l on l.oid = p.prolang
         where p.provolatile = 'v'
+            -- One that is not immutable may read tables, which nobody would watch.
+            or (p.provolatile = 's' and l.lanname not in ('internal', 'c'))
             or p.oid = any(array[
                 'now()'::regprocedure, 'statement_timestamp()'::regprocedure, 'transaction_timestamp()'::regprocedure,
                 'current_setting(text)'::regprocedure, 'current_setting(text, boolean)'::regprocedure,

@@ -109,12 +109,12 @@ comment on function meshcache._wanted_triggers(integer) is 'The triggers that a 
 revoke execute on function meshcache._wanted_triggers(integer) from public;
 
 create or replace function meshcache._missing_triggers(p_source_id integer)
-returns table (relation oid, trigger_name text, enabled "char", definition text, present boolean)
+returns table (relation oid, trigger_name text, enabled "char", definition text, present boolean, fires boolean)
 language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
-    select w.relation, w.trigger_name, w.enabled, w.definition, t.oid is not null
+    select w.relation, w.trigger_name, w.enabled, w.definition, t.oid is not null, coalesce(t.tgenabled <> 'D', false)
     from meshcache._wanted_triggers(p_source_id) as w
     left join pg_trigger as t on t.tgrelid = w.relation and t.tgname = w.trigger_name
     where t.oid is null or t.tgenabled is distinct from w.enabled
@@ -151,6 +151,7 @@ begin
     end loop;
     update meshcache.source_table as s
     set
+        trusted = true,
         children = meshcache._members(s.relation),
         -- A partition that is no partitioned table cannot get children; any other member can.
         parents = array(
@@ -160,7 +161,7 @@ begin
             order by c.oid
         )
     where s.id = p_source_id
-        and (s.children is distinct from meshcache._members(s.relation) or s.parents = '{}');
+        and (s.children is distinct from meshcache._members(s.relation) or s.parents = '{}' or not s.trusted);
     -- Whatever was not as it should be may have let a write through, or brought rows along: mending it must not make
     -- old cached rows look right again.
     if found or v_count > 0 then

@@ -26,9 +26,10 @@ $$;
 comment on function meshcache._begin_step(text) is 'Start of a maintenance transaction: checks the isolation level, sets lock_timeout locally.';
 revoke execute on function meshcache._begin_step(text) from public;
 
--- Compares triggers and partitions with what was installed. Whatever differs may have let a write through
--- unmarked: everything that depends on the table becomes stale, and stays so on each sweep until the
--- difference is mended.
+-- Compares triggers and partitions with what was installed. Whatever differs may have let a write through unmarked:
+-- what was filled until now becomes stale, and while triggers are missing or disabled nothing is served or filled.
+-- Those are left to their owner, who may have reasons; what merely fires in the wrong sessions (after a plain ENABLE
+-- TRIGGER) and new partitions are mended here.
 create or replace function meshcache._check_source(p_source_id integer)
 returns text
 language plpgsql
@@ -46,17 +47,24 @@ begin
             when c.oid is null then 'dropped'
             when c.relispartition then 'attached to a partitioned table'
             when s.children is distinct from meshcache._members(s.relation) then 'partitions changed'
-            when exists (select from meshcache._missing_triggers(s.id)) then 'triggers missing or disabled'
+            when exists (select from meshcache._missing_triggers(s.id) as m where not m.fires)
+                then 'triggers missing or disabled'
+            when exists (select from meshcache._missing_triggers(s.id)) then 'triggers enabled otherwise'
         end
     into v_relation, v_differs
     from meshcache.source_table as s
     left join pg_class as c on c.oid = s.relation
     where s.id = p_source_id;
-    if v_differs is null or v_differs = 'dropped' then
+    if v_differs = 'dropped' or (
+        v_differs is null and exists (select from meshcache.source_table as s where s.id = p_source_id and s.trusted)
+    ) then
         return v_differs;
     end if;
+    update meshcache.source_table as s
+    set trusted = v_differs is distinct from 'triggers missing or disabled'
+    where s.id = p_source_id and s.trusted is distinct from (v_differs is distinct from 'triggers missing or disabled');
     insert into meshcache.wildcard_mark (source_id) values (p_source_id) on conflict do nothing;
-    if v_differs = 'partitions changed' then
+    if v_differs in ('partitions changed', 'triggers enabled otherwise') then
         -- A partition without triggers is worse than a stale cache: until they are there, readers see that
         -- the noted partitions are not the present ones and go to the source.
         perform meshcache._sync_triggers(p_source_id);

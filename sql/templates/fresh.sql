@@ -31,7 +31,7 @@ and pg_catalog.current_setting('session_replication_role') <> 'replica'
 -- part: same_children
 -- Nothing fires when a partition is attached, detached or dropped: the reader compares them with those of the install.
 (
-    select t.children = array(
+    select t.trusted and t.children = array(
         select distinct i.inhrelid from pg_catalog.pg_inherits as i
         where i.inhparent = any(t.parents) {not_detaching}
         order by i.inhrelid
@@ -46,9 +46,9 @@ and not i.inhdetachpending
 -- part: no_relatives
 -- Nor when an ordinary table becomes a parent or a partition, whose statements then fire other tables' triggers.
 not exists (
-    select from pg_catalog.pg_class as r
-    inner join meshcache.source_table as t on t.relation = r.oid
-    where t.id = any({plain}) and (r.relhassubclass or r.relispartition)
+    select from meshcache.source_table as t
+    inner join pg_catalog.pg_class as r on r.oid = t.relation
+    where t.id = any({plain}) and (r.relhassubclass or r.relispartition or not t.trusted)
 )
 
 -- part: usable_complete

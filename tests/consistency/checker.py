@@ -1,0 +1,154 @@
+"""Whether the cache tells the truth: every way to read it against the source, in the reader's snapshot."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import LiteralString
+
+import psycopg
+from psycopg import sql
+
+# How many reads of each kind ("hit", "stale", …) were compared: without a hit a check has shown nothing.
+Origins = Counter[str]
+
+
+class NotExact(AssertionError):
+    """The cache and the source gave different answers to one statement."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What the checker has to know of one cached view."""
+
+    name: str
+    key: tuple[str, ...]
+    key_types: tuple[str, ...]
+    columns: tuple[str, ...]
+
+
+@dataclass
+class Checker:
+    """Compares cached views of one database with their sources; counts what it saw in `origins`.
+
+    A key that the source lacks is asked for as well: `absent` has its text by type.
+    """
+
+    views: dict[str, View]
+    origins: Origins = field(default_factory=Counter)
+
+    @classmethod
+    def of(cls, connection: psycopg.Connection) -> "Checker":
+        """A checker for what is applied now."""
+        rows = connection.execute(
+            "select v.name, v.key_columns, v.columns, v.column_types"
+            " from meshcache.cached_view as v where v.kind = 'cached_view' order by v.name"
+        ).fetchall()
+        views = {}
+        for name, key, columns, types in rows:
+            type_of = dict(zip(columns, types, strict=True))
+            views[name] = View(name, tuple(key), tuple(type_of[k] for k in key), tuple(columns))
+        return cls(views)
+
+    def assert_exact(self, connection: psycopg.Connection, *names: str) -> None:
+        """Raise NotExact unless live view and `_get` give what the source gives, in this transaction."""
+        # The statements are large and run on few rows: compiling them would take a hundred times as long.
+        connection.execute("set jit = off", prepare=False)
+        for name in names or self.views:
+            wrong = []
+            for what, problem, count in connection.execute(self._statement(self.views[name]), prepare=True):
+                if problem == "origin":
+                    self.origins[what] += count
+                    self.origins[f"{name} {what}"] += count
+                else:
+                    wrong.append(f"{problem}: {what}")
+            if wrong:
+                raise NotExact(f"{name} is not what its source is:\n" + "\n".join(sorted(wrong)[:8]))
+
+    def _statement(self, view: View) -> sql.Composed:
+        ident, columns = sql.Identifier, sql.SQL(", ").join(map(sql.Identifier, view.columns))
+        keys = sql.SQL(", ").join(map(sql.Identifier, view.key))
+        absent = sql.SQL(", ").join(
+            sql.SQL("{}::{}").format(_absent(t), sql.SQL(_trusted(t))) for t in view.key_types
+        )
+        return sql.SQL(_STATEMENT).format(
+            source=ident("meshcache", f"{view.name}_source"),
+            live=ident("meshcache", view.name),
+            get=ident("meshcache", f"{view.name}_get"),
+            table=ident("meshcache_data", view.name),
+            columns=columns,
+            g_columns=sql.SQL(", ").join(sql.Identifier("g", c) for c in view.columns),
+            keys=keys,
+            s_keys=sql.SQL(", ").join(sql.Identifier("s", k) for k in view.key),
+            k_keys=sql.SQL(", ").join(sql.Identifier("k", k) for k in view.key),
+            absent=absent,
+            same_key=sql.SQL(" and ").join(
+                sql.SQL("{} = {}").format(ident("s", k), ident("k", k)) for k in view.key
+            ),
+        )
+
+
+def exact(connection: psycopg.Connection) -> Checker:
+    """The cache is exact here and now; returns what was read from where."""
+    checker = Checker.of(connection)
+    checker.assert_exact(connection)
+    return checker
+
+
+# One statement, so one snapshot. Rows are compared by their text: 1.0 and 1.00, or two spellings of one
+# case-insensitive word, are equal to "=" and different to a reader.
+_STATEMENT: LiteralString = """
+with source as materialized (
+    select {s_keys}, row({columns})::text as image from {source} as s
+),
+live as materialized (
+    select row({columns})::text as image from {live} as v
+),
+asked as (
+    select {keys} from source
+    union
+    select {keys} from {table}
+    union
+    select {absent}
+),
+got as materialized (
+    select {k_keys}, g._origin as origin, row({g_columns})::text as image
+    from asked as k cross join lateral {get}({k_keys}) as g
+)
+select d.image, 'only in the live view' as problem, 1::bigint as count
+from (select image from live except all select image from source) as d
+union all
+select d.image, 'missing in the live view', 1
+from (select image from source except all select image from live) as d
+union all
+select d.image, 'given by get alone', 1
+from (select image from got except all select image from source) as d
+union all
+select d.image, 'not given by get', 1
+from (select image from source except all select image from got) as d
+union all
+select row({k_keys}, k.image)::text, 'get of another key', 1
+from got as k
+where not exists (select from source as s where {same_key} and s.image = k.image)
+union all
+select g.origin, 'origin', count(*) from got as g group by g.origin
+"""
+
+_ABSENT: dict[str, LiteralString] = {
+    "uuid": "00000000-0000-0000-0000-00000000dead",
+    "integer": "-77",
+    "bigint": "-77",
+    "numeric": "-77",
+    "double precision": "-77",
+    "date": "1901-01-01",
+    "interval": "-77 days",
+    "time with time zone": "00:00:01+00",
+    "jsonb": '"no such key"',
+}
+
+
+def _absent(type_name: str) -> sql.Literal:
+    return sql.Literal(_ABSENT.get(type_name, "no such key"))
+
+
+def _trusted(type_name: str) -> LiteralString:
+    # As format_type() printed it, quoted by the server; there is no way to bind a type.
+    return type_name

@@ -1,0 +1,197 @@
+"""Plans that reads must have: a hit by key is a handful of index probes however many marks are pending, and a list of
+a complete view reads the cache by its index and the source only for what is stale. Counted in blocks and in scans.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any, LiteralString
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from tests.fixtures.fix_shop import Shop, scalar
+
+MARKS = 100_000
+
+# A probe of each table costs a few blocks; one scan of the marks would be five hundred.
+MAX_BLOCKS = 100
+
+MORE_ROWS: LiteralString = """
+insert into customers (id, name) select n, 'customer ' || n from generate_series(1001, 3000) as n;
+insert into orders (id, customer_id) select n, 1001 + n % 2000 from generate_series(1001, 21000) as n;
+insert into order_lines (id, order_id, sku, quantity, price)
+select n, 1001 + n % 20000, 'sku ' || n % 7, 1 + n % 3, n % 11 from generate_series(1001, 61000) as n;
+analyze;
+"""
+
+
+@pytest.fixture
+def big_shop(shop: Shop) -> Shop:
+    """A filled shop in which a scan of everything shows."""
+    shop.run(MORE_ROWS)
+    shop.sweep()
+    shop.refresh()
+    return shop
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", []):
+        yield from nodes(child)
+
+
+def explain(connection: psycopg.Connection, statement: sql.Composable) -> dict[str, Any]:
+    """The plan with what really happened."""
+    explained = connection.execute(
+        sql.SQL("explain (analyze, buffers, timing off, format json) {}").format(statement)
+    ).fetchone()
+    assert explained is not None
+    plan: dict[str, Any] = explained[0][0]["Plan"]
+    return plan
+
+
+def scans(plan: dict[str, Any]) -> list[tuple[str, str]]:
+    """Sequential scans that were carried out, as (kind, relation)."""
+    return [
+        (node["Node Type"], node["Relation Name"])
+        for node in nodes(plan)
+        if node["Node Type"] == "Seq Scan" and node["Actual Loops"] > 0
+    ]
+
+
+def large(found: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Without the tables that have one row, or one row per source table or view."""
+    few = {"view_state", "epoch", "wildcard_mark", "source_table"}
+    return [scan for scan in found if scan[1] not in few]
+
+
+def of_the_application(found: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Those of the source tables and of the cache table: a list may read all pending marks, but never all rows."""
+    return [scan for scan in found if scan[1] in {"customers", "orders", "order_lines", "order_card"}]
+
+
+def rows_of(plan: dict[str, Any], relation: str) -> float:
+    """How many rows a plan read of one table."""
+    return sum(
+        node["Actual Rows"] * node["Actual Loops"] for node in nodes(plan) if node.get("Relation Name") == relation
+    )
+
+
+def blocks(plan: dict[str, Any]) -> int:
+    return int(plan["Shared Hit Blocks"]) + int(plan["Shared Read Blocks"])
+
+
+def hit_statement(connection: psycopg.Connection, view: str) -> sql.SQL:
+    """What `_get` runs first."""
+    body = scalar(connection, "select prosrc from pg_proc where proname = %s", f"{view}_get")
+    found = re.search(r"return query\s+(select .*?);", body, re.DOTALL)
+    assert found
+    return sql.SQL(found[1])
+
+
+def add_marks(shop: Shop) -> None:
+    """Many values, of one transaction that has ended, none of them of a key that is read here."""
+    with shop.connect() as connection:
+        marks = connection.execute(
+            """
+            select m.id, m.columns[1], format_type(a.atttypid, null)
+            from meshcache.mark_table as m
+            inner join meshcache.source_table as s on s.id = m.source_id
+            inner join pg_attribute as a on a.attrelid = s.relation and a.attname = m.columns[1]
+            """
+        ).fetchall()
+        assert marks
+        for number, column, kind in marks:
+            connection.execute(
+                sql.SQL("insert into {} ({}) select (n + 1000000)::{} from generate_series(1, {}) as n").format(
+                    mark_table(number), sql.Identifier(column), sql.SQL(kind), sql.Literal(MARKS)
+                )
+            )
+
+
+def mark_table(number: int) -> sql.Identifier:
+    return sql.Identifier("meshcache", f"mark_{number}")
+
+
+def mark_tables(shop: Shop) -> list[sql.Identifier]:
+    return [mark_table(row[0]) for row in shop.rows("select id from meshcache.mark_table")]
+
+
+@pytest.mark.parametrize("view", ["order_card", "customer_page"])
+@pytest.mark.parametrize("made", ["never analysed", "vacuumed while empty", "analysed when full"])
+def test_a_hit_stays_a_probe_with_many_marks_pending(big_shop: Shop, view: str, made: str) -> None:
+    reader = big_shop.connect()
+    reader.execute("set plan_cache_mode = force_generic_plan")
+    if made == "vacuumed while empty":
+        for table in mark_tables(big_shop):
+            reader.execute(sql.SQL("vacuum analyze {}").format(table))
+        reader.execute("vacuum analyze meshcache.wildcard_mark")
+    if made == "analysed when full":
+        add_marks(big_shop)
+        for table in mark_tables(big_shop):
+            reader.execute(sql.SQL("analyze {}").format(table))
+    reader.execute(sql.SQL("prepare hit (integer) as {}").format(hit_statement(reader, view)))
+    run = sql.SQL("execute hit (5)")
+    before = explain(reader, run)
+    assert before["Actual Rows"] == 1
+    if made != "analysed when full":
+        # The plan of this session was made while there were none.
+        add_marks(big_shop)
+    plan = explain(reader, run)
+    assert plan["Actual Rows"] == 1
+    assert large(scans(plan)) == []
+    assert blocks(plan) < MAX_BLOCKS
+    assert scalar(reader, sql.SQL("select _origin from meshcache.{}(5)").format(sql.Identifier(f"{view}_get"))) == "hit"
+
+
+@pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])
+def test_a_list_by_tenant_reads_the_tenants_rows(big_shop: Shop, mode: LiteralString) -> None:
+    reader = big_shop.connect()
+    reader.execute(sql.SQL("set plan_cache_mode = {}").format(sql.SQL(mode)))
+    reader.execute("prepare list (integer) as select * from meshcache.order_card where customer_id = $1")
+    big_shop.run(
+        "update orders set status = 'paid' where id in (1001, 3001)",
+        "update customers set name = 'stale' where id = 1500",
+        "insert into order_lines (id, order_id, sku, quantity, price) values (900000, 1777, 'new', 1, 1)",
+        "insert into orders (id, customer_id) values (900000, 1002)",
+    )
+    # Customer 1002 has two stale orders and a new one, 1500 is stale altogether, 1600 is not.
+    for customer, expected in ((1002, 11), (1500, 10), (1600, 10)):
+        plan = explain(reader, sql.SQL("execute list ({})").format(sql.Literal(customer)))
+        assert plan["Actual Rows"] == expected
+        assert of_the_application(scans(plan)) == []
+        indexes = {node.get("Index Name") for node in nodes(plan) if node["Actual Loops"] > 0}
+        assert "order_card_customer_id_idx" in indexes
+        assert blocks(plan) < 1000
+    big_shop.check("order_card")
+
+
+def test_the_three_branches_of_a_live_view_are_switched_once(big_shop: Shop) -> None:
+    with big_shop.connect() as connection:
+        query = sql.SQL("select * from meshcache.order_card where customer_id = 1600")
+        plan = explain(connection, query)
+        filters = [node for node in nodes(plan) if "One-Time Filter" in node]
+        assert len(filters) >= 3
+        assert (rows_of(plan, "orders"), rows_of(plan, "order_card")) == (0, 10)
+        connection.execute("delete from meshcache_data.view_state")
+        plan = explain(connection, query)
+        assert (rows_of(plan, "orders"), rows_of(plan, "order_card")) == (10, 0)
+        assert of_the_application(scans(plan)) == []
+
+
+def test_a_key_of_the_live_view_is_a_probe_too(big_shop: Shop) -> None:
+    with big_shop.connect() as connection:
+        add_marks(big_shop)
+        plan = explain(connection, sql.SQL("select * from meshcache.order_card where id = 5000"))
+        assert plan["Actual Rows"] == 1
+        assert of_the_application(scans(plan)) == []
+
+
+@pytest.mark.parametrize("view", ["order_card", "customer_page"])
+def test_a_fill_by_key_probes_the_source(big_shop: Shop, view: str) -> None:
+    scanned = "select coalesce(sum(seq_tup_read), 0) from pg_stat_xact_user_tables where relname in ('orders', 'order_lines')"
+    with big_shop.connect(autocommit=False) as connection:
+        fill = sql.SQL("select meshcache.{}(array[5, 1001, 1002])").format(sql.Identifier(f"{view}_fill"))
+        assert scalar(connection, fill) == 3
+        assert scalar(connection, scanned) == 0
