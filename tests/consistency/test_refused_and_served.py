@@ -70,7 +70,6 @@ def kept_right_or_refused(
             "i.id, largest() as x",
             "insert into other values (7)",
             id="function that reads a table",
-            marks=pytest.mark.xfail(strict=True, reason="what a function reads is not known to pg_depend"),
         ),
         pytest.param(
             "id, changed",

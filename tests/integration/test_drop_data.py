@@ -1,4 +1,6 @@
-"""Whoever drops meshcache_data loses nothing: writers and readers by key go on, apply and refresh bring it back."""
+"""Whoever drops meshcache_data loses nothing: writers and readers by key go on, apply and refresh bring
+it back.
+"""
 
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -137,8 +139,9 @@ def test_a_fill_of_what_is_gone_fails_alone(shop: Shop) -> None:
 
 
 def test_a_reader_that_meets_the_drop_in_a_deadlock_gets_the_source(shop: Shop) -> None:
-    # The drop locks table after table. A reader that holds one of them and asks for another waits for the drop, which
-    # waits for the reader; when the server's choice falls on the reader, the source has to answer.
+    # The drop locks table after table. A reader that holds one of them and asks for another waits for
+    # the drop, which waits for the reader; when the server's choice falls on the reader, the source has
+    # to answer.
     reader = shop.connect(autocommit=False, options="-c deadlock_timeout=10ms")
     assert origin(reader, "order_card", 1) == "hit"
     dropper = shop.connect(options="-c deadlock_timeout=60s")

@@ -1,5 +1,5 @@
-"""The application's transactions never wait for each other, or for maintenance, on account of the cache. Every writer
-here has a lock_timeout: a wait is an error, so that nothing has to be timed.
+"""The application's transactions never wait for each other, or for maintenance, on account of the cache.
+Every writer here has a lock_timeout: a wait is an error, so that nothing has to be timed.
 """
 
 from itertools import permutations
@@ -7,7 +7,6 @@ from typing import LiteralString
 
 import psycopg
 import pytest
-from psycopg import sql
 
 from tests.fixtures.fix_shop import SHOP, Shop, check, origin, scalar
 
@@ -111,7 +110,12 @@ def test_opposite_orders_do_not_deadlock(shop: Shop) -> None:
 
 def test_writers_of_a_hand_written_write_through_cache_do_meet(bare_shop: Shop) -> None:
     bare_shop.run(WRITE_THROUGH)
-    for first, second in (("line", "another line"), ("customer", "order"), ("line", "customer"), ("new line", "order")):
+    for first, second in (
+        ("line", "another line"),
+        ("customer", "order"),
+        ("line", "customer"),
+        ("new line", "order"),
+    ):
         one, other = writer(bare_shop), writer(bare_shop)
         one.execute(TOUCH_ORDER_1[first])
         with pytest.raises(psycopg.errors.LockNotAvailable):
@@ -153,7 +157,9 @@ MAINTENANCE: dict[str, LiteralString] = {
 def test_no_writer_waits_for_maintenance_that_is_left_open(shop: Shop, what: str) -> None:
     if what == "opening":
         shop.run("delete from meshcache_data.epoch")
-    shop.run("update customers set name = 'pending' where id < 5", "update order_lines set price = 1 where id < 20")
+    shop.run(
+        "update customers set name = 'pending' where id < 5", "update order_lines set price = 1 where id < 20"
+    )
     maintainer, application = shop.connect(autocommit=False), writer(shop)
     maintainer.execute(MAINTENANCE[what])
     for statement in EVERYTHING:

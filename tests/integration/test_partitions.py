@@ -1,5 +1,5 @@
-"""Partitioned source tables: statements fire the triggers of the table that they name and of no other, and nothing at
-all fires when partitions come and go. Readers compare the partitions themselves.
+"""Partitioned source tables: statements fire the triggers of the table that they name and of no other,
+and nothing at all fires when partitions come and go. Readers compare the partitions themselves.
 """
 
 from collections.abc import Iterator
@@ -109,7 +109,9 @@ def test_statements_aimed_at_any_level(parts: Shop) -> None:
 def test_rows_copied_into_a_partition(parts: Shop) -> None:
     with parts.connect() as connection:
         for target in ("events", "events_2", "events_3_b"):
-            with connection.cursor().copy(sql.SQL("copy {} from stdin").format(sql.Identifier(target))) as copy:
+            with connection.cursor().copy(
+                sql.SQL("copy {} from stdin").format(sql.Identifier(target))
+            ) as copy:
                 for number in range(1500):
                     copy.write_row((5000 + number, 1 + number % 5, 3 if "3" in target else 2, "b")) if (
                         target != "events"
@@ -217,9 +219,7 @@ def test_a_concurrent_detach_that_hangs_halfway(parts: Shop) -> None:
     holder.execute("select count(*) from events")
     detacher = parts.connect()
     with ThreadPoolExecutor(1) as pool:
-        detaching = pool.submit(
-            detacher.execute, "alter table events detach partition events_2 concurrently"
-        )
+        detaching = pool.submit(detacher.execute, "alter table events detach partition events_2 concurrently")
         wait_for_lock(parts, detacher)
         # New snapshots do not see its rows, those from before do.
         parts.check(*VIEWS)
@@ -254,7 +254,9 @@ def test_a_concurrent_detach_that_hangs_halfway(parts: Shop) -> None:
         ),
     ],
 )
-def test_written_while_detached_and_attached_again_between_two_sweeps(parts: Shop, meanwhile: LiteralString) -> None:
+def test_written_while_detached_and_attached_again_between_two_sweeps(
+    parts: Shop, meanwhile: LiteralString
+) -> None:
     parts.run("alter table events detach partition events_2", meanwhile)
     parts.check(*VIEWS)
     parts.run("alter table events attach partition events_2 for values from (2) to (3)")
@@ -330,11 +332,16 @@ def test_inheritance_children(bare_shop: Shop, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_table_that_gets_its_first_inheritance_child(shop: Shop) -> None:
-    shop.run("create table more_lines () inherits (order_lines)", "insert into more_lines values (9999, 1, 'x', 5, 100)")
+    shop.run(
+        "create table more_lines () inherits (order_lines)",
+        "insert into more_lines values (9999, 1, 'x', 5, 100)",
+    )
     shop.check()
     shop.sweep()
     shop.check()
-    shop.run("create table yet_more () inherits (more_lines)", "insert into yet_more values (9998, 1, 'x', 5, 100)")
+    shop.run(
+        "create table yet_more () inherits (more_lines)", "insert into yet_more values (9998, 1, 'x', 5, 100)"
+    )
     shop.check()
 
 
@@ -356,7 +363,9 @@ def owner(bare_shop: Shop) -> Iterator[str]:
     name = f"owner_{uuid4().hex[:12]}"
     role = sql.Identifier(name)
     with bare_shop.connect() as connection:
-        connection.execute(sql.SQL("create role {r}; grant create, usage on schema public to {r}").format(r=role))
+        connection.execute(
+            sql.SQL("create role {r}; grant create, usage on schema public to {r}").format(r=role)
+        )
     yield name
     with bare_shop.connect() as connection:
         connection.execute(sql.SQL("drop owned by {r} cascade; drop role {r}").format(r=role))
@@ -385,5 +394,7 @@ def test_a_sweep_that_finds_a_new_partition_busy(parts: Shop) -> None:
     parts.check(*VIEWS)
     application.commit()
     parts.check(*VIEWS)
-    assert scalar(parts.connect(), "call meshcache.sweep()")["differences"] == {"events": "partitions changed"}
+    assert scalar(parts.connect(), "call meshcache.sweep()")["differences"] == {
+        "events": "partitions changed"
+    }
     mended(parts)

@@ -1,4 +1,6 @@
-"""What plan says and what apply does: all of it or nothing, twice is once, nobody waits long, nothing is left behind."""
+"""What plan says and what apply does: all of it or nothing, twice is once, nobody waits long, nothing is
+left behind.
+"""
 
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -32,7 +34,8 @@ from tests.fixtures.fix_shop import (
 
 HIT = {view: {"hit"} for view in VIEWS}
 
-# Every row of the catalogs that DDL changes, with the transaction that wrote it: nothing may have been rewritten.
+# Every row of the catalogs that DDL changes, with the transaction that wrote it: nothing may have been
+# rewritten.
 SNAPSHOT = """
 select 'class', oid, xmin::text, relname::text from pg_class where relnamespace in (select oid from pg_namespace
     where nspname in ('public', 'meshcache', 'meshcache_data'))
@@ -135,7 +138,9 @@ def test_what_is_no_longer_declared_is_kept_or_pruned(shop: Shop) -> None:
 )
 def test_what_is_missing_is_repaired(shop: Shop, missing: str) -> None:
     if "drop trigger" in missing:
-        name = shop.value("select tgname from pg_trigger where tgrelid = 'orders'::regclass and tgname like '%mark_update'")
+        name = shop.value(
+            "select tgname from pg_trigger where tgrelid = 'orders'::regclass and tgname like '%mark_update'"
+        )
         missing = missing.replace("meshcache_1_mark_update", name)
     with shop.connect() as connection:
         connection.execute(missing.encode())
@@ -145,7 +150,9 @@ def test_what_is_missing_is_repaired(shop: Shop, missing: str) -> None:
     assert set(actions(shop, *SHOP).values()) == {"keep"}
     shop.check()
     shop.warm()
-    shop.run("update orders set status = 'seen' where id = 1", "update customers set name = 'seen' where id = 1")
+    shop.run(
+        "update orders set status = 'seen' where id = 1", "update customers set name = 'seen' where id = 1"
+    )
     shop.check()
     shop.sweep()
     shop.check()
@@ -235,12 +242,15 @@ def test_dependencies_that_nobody_needs_go(shop: Shop) -> None:
         ORDER_CARD[: ORDER_CARD.index("select")].replace(lines, "")
         + "select o.id, o.customer_id, c.name as customer_name, o.status"
         + " from orders as o inner join customers as c on c.id = o.customer_id",
-        CUSTOMER_PAGE[: CUSTOMER_PAGE.index("select")].replace(page, "") + "select c.id, c.name, c.city from customers as c",
+        CUSTOMER_PAGE[: CUSTOMER_PAGE.index("select")].replace(page, "")
+        + "select c.id, c.name, c.city from customers as c",
     )
     shop.apply(*without_lines)
     assert shop.rows(triggers, "order_lines") == [(0,)]
     assert ("order_lines", ["order_id"]) not in shop.rows(marks)
-    present = {row[0] for row in shop.rows("select relname::text from pg_class where relname ~ '^mark_[0-9]+$'")}
+    present = {
+        row[0] for row in shop.rows("select relname::text from pg_class where relname ~ '^mark_[0-9]+$'")
+    }
     assert present == {f"mark_{row[0]}" for row in shop.rows("select id from meshcache.mark_table")}
     shop.refresh("order_card", "customer_page")
     shop.run("update order_lines set quantity = 9", "update orders set status = 'new' where id = 4")
@@ -354,7 +364,7 @@ def test_a_prepared_statement_survives_a_replacement(shop: Shop) -> None:
 
 @pytest.mark.parametrize("first_time", [True, False])
 def test_two_who_apply_at_once(bare_shop: Shop, first_time: bool) -> None:
-    texts = SHOP
+    texts: tuple[str, ...] = SHOP
     if not first_time:
         bare_shop.apply(*SHOP)
         bare_shop.warm()
@@ -395,7 +405,9 @@ def test_apply_while_a_sweep_and_a_refresh_run(shop: Shop) -> None:
         ]
         try:
             for number in range(6):
-                shop.run("update customers set name = name || '.'", "update order_lines set quantity = 1 + id % 3")
+                shop.run(
+                    "update customers set name = name || '.'", "update order_lines set quantity = 1 + id % 3"
+                )
                 changed = ORDER_CARD.replace("o.status,", f"o.status || '{number}' as status,")
                 texts = (changed, CUSTOMER_PAGE, CITY_LIST) if number % 2 else (changed, CITY_LIST)
                 while True:
@@ -419,9 +431,14 @@ def test_the_last_one_dropped_leaves_no_trigger(shop: Shop) -> None:
             catalog.drop(connection, name)
     assert shop.rows("select tgname from pg_trigger where not tgisinternal") == []
     for table in ("cached_view", "source_table", "mark_table", "dependency"):
-        assert scalar(shop.connect(), sql.SQL("select count(*) from meshcache.{}").format(sql.Identifier(table))) == 0
+        assert (
+            scalar(shop.connect(), sql.SQL("select count(*) from meshcache.{}").format(sql.Identifier(table)))
+            == 0
+        )
     assert shop.rows("select relname from pg_class where relname ~ '^mark_[0-9]'") == []
-    left = shop.rows("select proname::text from pg_proc where pronamespace = 'meshcache'::regnamespace and proname ~ 'order_card|_mark_[0-9]'")
+    left = shop.rows(
+        "select proname::text from pg_proc where pronamespace = 'meshcache'::regnamespace and proname ~ 'order_card|_mark_[0-9]'"
+    )
     assert left == []
     shop.run("update orders set status = 'free' where id = 1", "truncate order_lines")
     with pytest.raises(MeshcacheError, match="order_card"), shop.engine().begin() as connection:
@@ -473,18 +490,36 @@ def rename(shop: Shop, statement: str, *writes: str) -> None:
 @pytest.mark.parametrize(
     ("change", "write"),
     [
-        ("alter table orders rename customer_id to buyer_id", "insert into orders (id, buyer_id) values (700, 1)"),
+        (
+            "alter table orders rename customer_id to buyer_id",
+            "insert into orders (id, buyer_id) values (700, 1)",
+        ),
         ("alter table orders rename status to state", "update orders set state = 'x' where id = 1"),
-        ("alter table order_lines rename id to line_id", "update order_lines set quantity = 5 where line_id = 1"),
+        (
+            "alter table order_lines rename id to line_id",
+            "update order_lines set quantity = 5 where line_id = 1",
+        ),
         ("alter table order_lines drop column id", "update order_lines set quantity = 5 where order_id = 1"),
-        ("alter table order_lines drop constraint order_lines_pkey", "update order_lines set quantity = 5 where id = 1"),
+        (
+            "alter table order_lines drop constraint order_lines_pkey",
+            "update order_lines set quantity = 5 where id = 1",
+        ),
         ("alter table orders rename to purchases", "update purchases set status = 'x' where id = 1"),
         ("alter table orders add column more text default 'x'", "update orders set more = 'y' where id = 1"),
-        ("alter table order_lines drop column sku cascade", "update order_lines set quantity = 5 where id = 1"),
+        (
+            "alter table order_lines drop column sku cascade",
+            "update order_lines set quantity = 5 where id = 1",
+        ),
     ],
 )
 def test_the_applications_own_migrations_do_not_break_its_writes(shop: Shop, change: str, write: str) -> None:
-    rename(shop, change, write, "delete from order_lines where order_id = 3", "delete from customers where id = 2")
+    rename(
+        shop,
+        change,
+        write,
+        "delete from order_lines where order_id = 3",
+        "delete from customers where id = 2",
+    )
     shop.sweep()
     shop.check()
 

@@ -1,4 +1,6 @@
-"""What cannot be cached is refused: which definition, what is wrong with it, what to do, and nothing is left behind."""
+"""What cannot be cached is refused: which definition, what is wrong with it, what to do, and nothing is
+left behind.
+"""
 
 from typing import LiteralString
 
@@ -114,7 +116,10 @@ REFUSED: dict[str, tuple[str, list[str]]] = {
     ),
     "uncovered column": (GOOD.replace("= (id)", "= (id) columns (id, city)"), ["name"]),
     "key column that is not there": (GOOD.replace("key: id", "key: number"), ["number", "key"]),
-    "tenant column that is not there": (GOOD.replace("-- key", "-- tenant: shop\n-- key"), ["shop", "tenant"]),
+    "tenant column that is not there": (
+        GOOD.replace("-- key", "-- tenant: shop\n-- key"),
+        ["shop", "tenant"],
+    ),
     "json key": (
         HEADER.replace("key: id", "key: body")
         + "-- depends: documents(id) = (id)\nselect d.id, d.body from documents as d",
@@ -136,10 +141,16 @@ REFUSED: dict[str, tuple[str, list[str]]] = {
     "two columns of one name": (GOOD.replace("c.name", "c.name, c.city as name"), ["name"]),
     "syntax error": (GOOD.replace("select c.id", "select c.id,,"), ["syntax"]),
     "two statements": (GOOD + "; drop table customers", ["card"]),
-    "a write": (GOOD.replace("select c.id, c.name from customers as c", "delete from customers returning id"), ["card"]),
+    "a write": (
+        GOOD.replace("select c.id, c.name from customers as c", "delete from customers returning id"),
+        ["card"],
+    ),
     "select into": (GOOD.replace("from customers", "into stolen from customers"), ["card"]),
     "parameters": (GOOD.replace("from customers as c", "from customers as c where c.id = $1"), ["card"]),
-    "types of both sides that cannot be compared": (GOOD.replace("customers(id)", "customers(name)"), ["card"]),
+    "types of both sides that cannot be compared": (
+        GOOD.replace("customers(id)", "customers(name)"),
+        ["card"],
+    ),
     "rollup without its key": (
         "-- name: card\n-- kind: rollup\n-- key: nothing\n-- refresh_every: 1m\nselect id from customers",
         ["nothing"],
@@ -225,7 +236,10 @@ def test_keys_that_are_no_keys_are_found_by_the_refresh(bare_shop: Shop, coverag
 
 def test_a_broken_view_does_not_hold_back_the_others(bare_shop: Shop) -> None:
     other = GOOD.replace("name: card", "name: other")
-    doubled = GOOD.replace("c.id, c.name from customers as c", "c.id, c.name from customers as c, generate_series(1, c.id % 2 + 1)")
+    doubled = GOOD.replace(
+        "c.id, c.name from customers as c",
+        "c.id, c.name from customers as c, generate_series(1, c.id % 2 + 1)",
+    )
     bare_shop.apply(other, doubled)
     bare_shop.refresh("other")
     bare_shop.run("update customers set name = 'x' where id = 2")
@@ -233,4 +247,6 @@ def test_a_broken_view_does_not_hold_back_the_others(bare_shop: Shop) -> None:
     assert swept["state"] == "done"
     assert "card" in swept["differences"]
     assert bare_shop.value("select _origin from meshcache.other_get(2)") == "hit"
-    assert bare_shop.value("select count(*) from meshcache.card") == bare_shop.value("select count(*) from meshcache.card_source")
+    assert bare_shop.value("select count(*) from meshcache.card") == bare_shop.value(
+        "select count(*) from meshcache.card_source"
+    )

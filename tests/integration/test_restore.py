@@ -1,5 +1,5 @@
-"""Copies: a dump carries cached rows and marks into another cluster, whose transaction ids mean something else. What
-came that way is never served; opening throws it away.
+"""Copies: a dump carries cached rows and marks into another cluster, whose transaction ids mean
+something else. What came that way is never served; opening throws it away.
 """
 
 import os
@@ -45,7 +45,21 @@ def restore(server: PrivateServer, file: Path, how: str, dbname: str = "shop") -
     dsn = server.dsn(dbname)
     if how.startswith("plain"):
         options = ["-1"] if "one transaction" in how else []
-        run(server.installation, "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", *options, "-f", str(file), "-o", os.devnull, "-d", dsn)
+        run(
+            server.installation,
+            "psql",
+            "-X",
+            "-q",
+            "-v",
+            "ON_ERROR_STOP=1",
+            *options,
+            "-f",
+            str(file),
+            "-o",
+            os.devnull,
+            "-d",
+            dsn,
+        )
     else:
         options = ["--clean", "--if-exists"] if "--clean" in how else []
         run(server.installation, "pg_restore", "--exit-on-error", *options, "-d", dsn, str(file))
@@ -107,12 +121,16 @@ def see_it_through(shop: Shop) -> None:
 @pytest.fixture
 def dirty_shop(crash_shop: CrashShop) -> CrashShop:
     """Warm, with marks pending and old fills beside new ones."""
-    crash_shop.run("update customers set name = 'pending' where id = 3", "update orders set status = 'paid' where id < 5")
+    crash_shop.run(
+        "update customers set name = 'pending' where id = 3", "update orders set status = 'paid' where id < 5"
+    )
     return crash_shop
 
 
 @pytest.mark.parametrize("how", WAYS)
-def test_restored_rows_are_never_served(dirty_shop: CrashShop, elsewhere: PrivateServer, open_dir: Path, how: str) -> None:
+def test_restored_rows_are_never_served(
+    dirty_shop: CrashShop, elsewhere: PrivateServer, open_dir: Path, how: str
+) -> None:
     dump(dirty_shop, open_dir / "dump", how)
     see_it_through(restore(elsewhere, open_dir / "dump", how))
 
@@ -138,7 +156,9 @@ def test_the_counter_walks_over_the_restored_xids(
     dirty_shop.warm()
     for number in range(1, 30):
         with dirty_shop.connect() as connection:
-            connection.execute("update customers set note = 'x', name = 'old' where id = %s", (1 + number % 10,))
+            connection.execute(
+                "update customers set note = 'x', name = 'old' where id = %s", (1 + number % 10,)
+            )
     dump(dirty_shop, open_dir / "dump", "plain")
     last = counter(dirty_shop.server)
     with restore(elsewhere, open_dir / "dump", "plain") as shop:
@@ -147,13 +167,17 @@ def test_the_counter_walks_over_the_restored_xids(
         while counter(elsewhere) < last + 20:
             number += 1
             with shop.connect() as connection:
-                connection.execute("update customers set name = %s where id = %s", (f"n{number}", 1 + number % 10))
+                connection.execute(
+                    "update customers set name = %s where id = %s", (f"n{number}", 1 + number % 10)
+                )
                 if number % 7 == 0:
                     shop.check()
                 if number == 20:
                     connection.execute("call meshcache.open_cache()")
                 if number > 20:
-                    connection.execute("select meshcache.customer_page_fill(array[%s::integer])", (1 + number % 10,))
+                    connection.execute(
+                        "select meshcache.customer_page_fill(array[%s::integer])", (1 + number % 10,)
+                    )
         shop.check()
         shop.sweep()
         shop.warm()
@@ -189,13 +213,15 @@ def test_a_writer_that_has_the_xid_of_a_restored_mark_while_the_cache_opens(
 def test_a_copy_of_a_copy_with_the_same_oids_and_xids(
     dirty_shop: CrashShop, elsewhere: PrivateServer, open_dir: Path
 ) -> None:
-    # Two clusters made by the same steps give the same oids; here the xids are brought together too, once for each
-    # of the transactions that the restore uses.
+    # Two clusters made by the same steps give the same oids; here the xids are brought together too,
+    # once for each of the transactions that the restore uses.
     dump(dirty_shop, open_dir / "first", "plain")
     with restore(elsewhere, open_dir / "first", "plain") as shop:
         shop.sweep()
         shop.warm()
-        stored = shop.value("select written_as::text::integer from meshcache_data.view_state where view_id = 1")
+        stored = shop.value(
+            "select written_as::text::integer from meshcache_data.view_state where view_id = 1"
+        )
     first = CrashShop(elsewhere.dsn("shop"), server=elsewhere)
     dump(first, open_dir / "second", "plain")
     with PrivateServer(elsewhere.installation, settings=TEST_SETTINGS) as third:

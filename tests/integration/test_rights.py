@@ -1,5 +1,5 @@
-"""Who may do what: the application writes with rights on its own tables alone, readers read what they were granted,
-nobody borrows the rights of the cache's owner.
+"""Who may do what: the application writes with rights on its own tables alone, readers read what they
+were granted, nobody borrows the rights of the cache's owner.
 """
 
 from collections.abc import Iterator
@@ -36,9 +36,9 @@ def app(bare_shop: Shop) -> Iterator[str]:
     name = make_role(bare_shop, "app")
     with bare_shop.connect() as connection:
         connection.execute(
-            sql.SQL("grant select, insert, update, delete, truncate on all tables in schema public to {}").format(
-                sql.Identifier(name)
-            )
+            sql.SQL(
+                "grant select, insert, update, delete, truncate on all tables in schema public to {}"
+            ).format(sql.Identifier(name))
         )
     yield name
     drop_role(bare_shop, name)
@@ -109,15 +109,23 @@ def test_names_in_pg_temp_or_in_the_search_path_are_not_taken(shop: Shop, app: s
     tables = [row[0] for row in shop.rows("select id from meshcache.mark_table")]
     with shop.connect() as connection:
         connection.execute(
-            sql.SQL("create schema evil; grant usage, create on schema evil to {}").format(sql.Identifier(app))
+            sql.SQL("create schema evil; grant usage, create on schema evil to {}").format(
+                sql.Identifier(app)
+            )
         )
     with become(shop, app) as connection:
-        for name in [*(f"mark_{number}" for number in tables), "wildcard_mark", "source_table", "epoch", "view_state"]:
+        for name in [
+            *(f"mark_{number}" for number in tables),
+            "wildcard_mark",
+            "source_table",
+            "epoch",
+            "view_state",
+        ]:
             for schema in ("pg_temp", "evil"):
                 connection.execute(
-                    sql.SQL("create table {} (id integer, order_id integer, city text, source_id integer, xid xid8)").format(
-                        sql.Identifier(schema, name)
-                    )
+                    sql.SQL(
+                        "create table {} (id integer, order_id integer, city text, source_id integer, xid xid8)"
+                    ).format(sql.Identifier(schema, name))
                 )
         for schema in ("pg_temp", "evil"):
             connection.execute(
@@ -136,7 +144,10 @@ def test_names_in_pg_temp_or_in_the_search_path_are_not_taken(shop: Shop, app: s
         connection.execute("update public.customers set name = 'evil' where name = 'customer 3'")
         connection.execute("insert into public.orders (id, customer_id) values (2000, 3)")
         connection.execute("delete from public.order_lines where id between 50 and 50")
-        assert scalar(connection, "select pg_catalog.current_setting('meshcache.writing', true)") in (None, "")
+        assert scalar(connection, "select pg_catalog.current_setting('meshcache.writing', true)") in (
+            None,
+            "",
+        )
     shop.check()
     assert shop.origins("customer_page") == {"customer_page": {"hit", "stale"}}
     shop.sweep()
@@ -176,7 +187,9 @@ def test_every_function_with_the_owners_rights_has_a_pinned_search_path(shop: Sh
         """
     )
     assert len(found) > 20
-    assert {name for name, config in found if "search_path=pg_catalog, pg_temp" not in (config or [])} == set()
+    assert {
+        name for name, config in found if "search_path=pg_catalog, pg_temp" not in (config or [])
+    } == set()
 
 
 def test_functions_without_them_are_pinned_too_unless_they_commit(shop: Shop) -> None:
@@ -191,10 +204,7 @@ def test_functions_without_them_are_pinned_too_unless_they_commit(shop: Shop) ->
 
 
 def granted(reader: str) -> list[str]:
-    return [
-        text.replace("-- key:", f"-- grant: {reader}\n-- key:")
-        for text in SHOP
-    ]
+    return [text.replace("-- key:", f"-- grant: {reader}\n-- key:") for text in SHOP]
 
 
 def test_a_granted_reader_reads_and_fills(bare_shop: Shop, reader: str) -> None:
@@ -202,7 +212,9 @@ def test_a_granted_reader_reads_and_fills(bare_shop: Shop, reader: str) -> None:
     bare_shop.warm()
     with become(bare_shop, reader) as connection:
         for view in ("order_card", "customer_page", "sku_sales", "order_card_rows", "order_card_source"):
-            assert connection.execute(sql.SQL("select * from meshcache.{}").format(sql.Identifier(view))).fetchall()
+            assert connection.execute(
+                sql.SQL("select * from meshcache.{}").format(sql.Identifier(view))
+            ).fetchall()
         assert scalar(connection, "select _origin from meshcache.order_card_get(1)") == "hit"
         assert scalar(connection, "select _origin from meshcache.customer_page_get(1)") == "hit"
         connection.execute("select meshcache.customer_page_invalidate(1)")
@@ -255,11 +267,13 @@ def test_an_owner_without_superuser_rights_does_it_all(bare_shop: Shop) -> None:
     try:
         with bare_shop.connect() as connection:
             database = scalar(connection, "select current_database()")
-            connection.execute("drop schema meshcache, meshcache_data cascade; drop table customers, orders, order_lines")
             connection.execute(
-                sql.SQL("grant create on database {} to {owner}; grant all on schema public to {owner}").format(
-                    sql.Identifier(database), owner=sql.Identifier(owner)
-                )
+                "drop schema meshcache, meshcache_data cascade; drop table customers, orders, order_lines"
+            )
+            connection.execute(
+                sql.SQL(
+                    "grant create on database {} to {owner}; grant all on schema public to {owner}"
+                ).format(sql.Identifier(database), owner=sql.Identifier(owner))
             )
         with become(bare_shop, owner) as connection:
             connection.execute(TABLES + ROWS)

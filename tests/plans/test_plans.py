@@ -1,5 +1,6 @@
-"""Plans that reads must have: a hit by key is a handful of index probes however many marks are pending, and a list of
-a complete view reads the cache by its index and the source only for what is stale. Counted in blocks and in scans.
+"""Plans that reads must have: a hit by key is a handful of index probes however many marks are pending,
+and a list of a complete view reads the cache by its index and the source only for what is stale.
+Counted in blocks and in scans.
 """
 
 import re
@@ -22,7 +23,7 @@ insert into customers (id, name) select n, 'customer ' || n from generate_series
 insert into orders (id, customer_id) select n, 1001 + n % 2000 from generate_series(1001, 21000) as n;
 insert into order_lines (id, order_id, sku, quantity, price)
 select n, 1001 + n % 20000, 'sku ' || n % 7, 1 + n % 3, n % 11 from generate_series(1001, 61000) as n;
-analyze;
+analyze customers, orders, order_lines;
 """
 
 
@@ -74,7 +75,9 @@ def of_the_application(found: list[tuple[str, str]]) -> list[tuple[str, str]]:
 def rows_of(plan: dict[str, Any], relation: str) -> float:
     """How many rows a plan read of one table."""
     return sum(
-        node["Actual Rows"] * node["Actual Loops"] for node in nodes(plan) if node.get("Relation Name") == relation
+        node["Actual Rows"] * node["Actual Loops"]
+        for node in nodes(plan)
+        if node.get("Relation Name") == relation
     )
 
 
@@ -83,9 +86,14 @@ def blocks(plan: dict[str, Any]) -> int:
 
 
 def hit_statement(connection: psycopg.Connection, view: str) -> sql.SQL:
-    """What `_get` runs first."""
-    body = scalar(connection, "select prosrc from pg_proc where proname = %s", f"{view}_get")
-    found = re.search(r"return query\s+(select .*?);", body, re.DOTALL)
+    """What `_get` runs first; the connection gets the settings that the function has."""
+    row = connection.execute(
+        "select prosrc, coalesce(proconfig, '{}') from pg_proc where proname = %s", (f"{view}_get",)
+    ).fetchone()
+    assert row is not None
+    for setting in row[1]:
+        connection.execute("select set_config(%s, %s, false)", setting.split("=", 1))
+    found = re.search(r"return query\s+(select .*?);", row[0], re.DOTALL)
     assert found
     return sql.SQL(found[1])
 
@@ -104,9 +112,9 @@ def add_marks(shop: Shop) -> None:
         assert marks
         for number, column, kind in marks:
             connection.execute(
-                sql.SQL("insert into {} ({}) select (n + 1000000)::{} from generate_series(1, {}) as n").format(
-                    mark_table(number), sql.Identifier(column), sql.SQL(kind), sql.Literal(MARKS)
-                )
+                sql.SQL(
+                    "insert into {} ({}) select (n + 1000000)::{} from generate_series(1, {}) as n"
+                ).format(mark_table(number), sql.Identifier(column), sql.SQL(kind), sql.Literal(MARKS))
             )
 
 
@@ -142,7 +150,10 @@ def test_a_hit_stays_a_probe_with_many_marks_pending(big_shop: Shop, view: str, 
     assert plan["Actual Rows"] == 1
     assert large(scans(plan)) == []
     assert blocks(plan) < MAX_BLOCKS
-    assert scalar(reader, sql.SQL("select _origin from meshcache.{}(5)").format(sql.Identifier(f"{view}_get"))) == "hit"
+    assert (
+        scalar(reader, sql.SQL("select _origin from meshcache.{}(5)").format(sql.Identifier(f"{view}_get")))
+        == "hit"
+    )
 
 
 @pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])
