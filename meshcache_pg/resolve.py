@@ -82,7 +82,9 @@ def _table(connection: Connection, definition: Definition, written: str) -> Row[
     if row is None:
         raise DefinitionError(f"{where} does not exist", hint="Qualify it, or set the search_path.")
     if row.kind in _KINDS:
-        raise DefinitionError(f"{where} {_KINDS[row.kind]}")
+        raise DefinitionError(
+            f"{where} {_KINDS[row.kind]}", hint="A source is an ordinary or a partitioned table."
+        )
     if row.persistence == "t":
         raise DefinitionError(
             f"{where} is temporary", hint="Other sessions do not see it; it cannot be cached."
@@ -204,7 +206,10 @@ def check_readable(
         if row.kind == "v" and row.schema not in ("pg_catalog", "information_schema"):
             continue
         if row.kind not in ("r", "p"):
-            raise DefinitionError(f"{definition.name}: {row.name} {_KINDS.get(row.kind, 'cannot be cached')}")
+            raise DefinitionError(
+                f"{definition.name}: {row.name} {_KINDS.get(row.kind, 'cannot be cached')}",
+                hint="A source is an ordinary or a partitioned table.",
+            )
         found = connection.execute(text(query("install", "relation_of")), {"oid": row.oid}).one()
         if found.schema in ("pg_catalog", "information_schema", "meshcache", "meshcache_data"):
             raise DefinitionError(
@@ -241,6 +246,11 @@ def check_functions(
     into the stored tree of the view.
     """
     facts = connection.execute(text(query("install", "rule_facts")), {"oid": oid}).one()
+    if facts.catalogs:
+        raise DefinitionError(
+            f"{definition.name}: the SELECT reads {', '.join(facts.catalogs)}, which no trigger can watch",
+            hint="System catalogs cannot be sources.",
+        )
     called = list(facts.functions) + (
         ["current_user, current_date or the like"] if facts.session_value else []
     )

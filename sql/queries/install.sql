@@ -259,6 +259,15 @@ select
     bool_or(t.tree ~ '[:]varattno 0 ') as whole_row,
     bool_or(t.tree ~ '{SQLVALUEFUNCTION ') as session_value,
     array(
+        select distinct c.oid::regclass::text
+        from trees as u
+        cross join regexp_matches(u.tree, '[:]relid (\d+)', 'g') as f (ids)
+        inner join pg_class as c on c.oid = cast(f.ids[1] as oid)
+        inner join pg_namespace as n on n.oid = c.relnamespace
+        where n.nspname in ('pg_catalog', 'information_schema')
+        order by 1
+    ) as catalogs,
+    array(
         select distinct p.oid::regprocedure::text
         from trees as u
         cross join regexp_matches(u.tree, '[:](funcid|opfuncid|winfnoid|aggfnoid) (\d+)', 'g') as f (ids)

@@ -147,8 +147,10 @@ CHANGES: dict[str, tuple[LiteralString, ...]] = {
     "swapped for a table with other rows": (
         "create table new_2 (like events including all)",
         "insert into new_2 values (500, 5, 2, 'n')",
-        "begin; alter table events detach partition events_2;"
-        " alter table events attach partition new_2 for values from (2) to (3); commit",
+        """
+        begin; alter table events detach partition events_2;
+        alter table events attach partition new_2 for values from (2) to (3); commit
+        """,
     ),
 }
 

@@ -62,7 +62,7 @@ def become(shop: Shop, role: str, **options: bool) -> psycopg.Connection:
 WRITES: tuple[LiteralString, ...] = (
     "update customers set name = 'by the application' where id < 4",
     "insert into orders (id, customer_id) select n, 1 from generate_series(2000, 4000) as n",
-    "insert into customers (id, name) values (1, 'again') on conflict (id) do update set name = 'on conflict'",
+    "insert into customers (id, name) values (1, 'again') on conflict (id) do update set name = 'conflict'",
     "update orders set id = 5000 where id = 2000",
     "delete from orders where id > 3000",
     "delete from customers where id = 10",
@@ -124,17 +124,21 @@ def test_names_in_pg_temp_or_in_the_search_path_are_not_taken(shop: Shop, app: s
             for schema in ("pg_temp", "evil"):
                 connection.execute(
                     sql.SQL(
-                        "create table {} (id integer, order_id integer, city text, source_id integer, xid xid8)"
+                        "create table {} (id integer, order_id integer, city text, source_id integer)"
                     ).format(sql.Identifier(schema, name))
                 )
         for schema in ("pg_temp", "evil"):
             connection.execute(
                 sql.SQL(
                     """
-                    create function {s}.set_config(text, text, boolean) returns text language sql as 'select null::text';
-                    create function {s}.current_setting(text, boolean) returns text language sql as 'select null::text';
-                    create function {s}.substr(text, integer) returns text language sql as 'select null::text';
-                    create function {s}.pg_current_xact_id() returns xid8 language sql as $$ select '3'::xid8 $$;
+                    create function {s}.set_config(text, text, boolean) returns text
+                    language sql as 'select null::text';
+                    create function {s}.current_setting(text, boolean) returns text
+                    language sql as 'select null::text';
+                    create function {s}.substr(text, integer) returns text
+                    language sql as 'select null::text';
+                    create function {s}.pg_current_xact_id() returns xid8
+                    language sql as $$ select '3'::xid8 $$;
                     create function {s}.equal(integer, integer) returns boolean language sql as 'select true';
                     create operator {s}.= (leftarg = integer, rightarg = integer, procedure = {s}.equal);
                     """
@@ -302,8 +306,9 @@ def test_who_does_not_own_the_tables_is_told(bare_shop: Shop, app: str) -> None:
     with bare_shop.connect() as connection:
         connection.execute(
             sql.SQL(
-                "grant create on schema meshcache, meshcache_data to {r}; grant usage on schema meshcache, meshcache_data to {r};"
-                "grant all on all tables in schema meshcache to {r}; grant all on all functions in schema meshcache to {r}"
+                "grant all on schema meshcache, meshcache_data to {r};"
+                "grant all on all tables in schema meshcache to {r};"
+                "grant all on all functions in schema meshcache to {r}"
             ).format(r=sql.Identifier(app))
         )
     with bare_shop.engine().begin() as connection:
