@@ -1,6 +1,8 @@
-"""Alembic environment for those who run migrations by `alembic upgrade head`; `meshcache migrate` does not need it.
+"""Alembic environment for those who run migrations by `alembic upgrade head`; `meshcache migrate` does
+not need it.
 
-The version table is meshcache.schema_version in both cases, so the two can be mixed. Offline mode prints the SQL.
+The version table is meshcache.schema_version in both cases, so the two can be mixed. Offline mode prints
+the SQL.
 """
 
 import sys

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, overload
 
 import stamina
 from sqlalchemy import Connection, Engine
@@ -89,14 +89,19 @@ class MeshCache:
         if self._owned is not None:
             self._owned.dispose()
 
+    @overload
+    def view(self, view: str | Definition, where: Connection | Session) -> BoundView[Row]: ...
+
+    @overload
     def view(
-        self,
-        view: str | Definition,
-        where: Connection | Session,
-        make: Callable[[Row], T] = dict,  # type: ignore[assignment]  # rows as dicts where nothing else is asked for
-    ) -> BoundView[T]:
+        self, view: str | Definition, where: Connection | Session, make: Callable[[Row], T]
+    ) -> BoundView[T]: ...
+
+    def view(
+        self, view: str | Definition, where: Connection | Session, make: Callable[[Row], Any] = dict
+    ) -> BoundView[Any]:
         """One cached view (or rollup) for reads on the caller's Connection or Session; `make` turns rows into
-        values.
+        values, which are dicts without it.
 
         Given a Definition, reads work before it is applied and without any right on the cache: its SELECT
         answers.

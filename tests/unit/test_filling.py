@@ -35,13 +35,14 @@ def test_a_rate_below_one_per_second_still_fills() -> None:
 def test_counts_are_drained_once_and_can_be_given_back() -> None:
     clock = Clock()
     counts = Counts(10, clock)
-    assert not counts.is_due
+    dues = [counts.is_due]
     counts.add("card", Origin.HIT, 3)
     counts.add("card", Origin.STALE)
     counts.add_fills("card", 2)
-    assert not counts.is_due
+    dues.append(counts.is_due)
     clock.now += 10
-    assert counts.is_due
+    dues.append(counts.is_due)
+    assert dues == [False, False, True]
     drained = counts.drain()
     assert drained == [{"name": "card", "hit": 3, "miss": 0, "stale": 1, "bypass": 0, "fills": 2}]
     assert counts.drain() == []
