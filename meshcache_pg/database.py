@@ -37,6 +37,9 @@ def primary_message(error: DBAPIError) -> tuple[str, str | None]:
     """The server's own message and hint, without SQLAlchemy's statement and link."""
     diag = getattr(error.orig, "diag", None)
     message = getattr(diag, "message_primary", None) or str(error.orig).strip()
+    if getattr(error.orig, "sqlstate", None) == "2BP01" and diag is not None and diag.message_detail:
+        # Which object it is that depends stands in the detail alone.
+        message = f"{message} ({diag.message_detail.splitlines()[0]})"
     hint = getattr(diag, "message_hint", None)
     return message, hint
 

@@ -1,12 +1,7 @@
 -- A mark table: which values of the marked columns were written by which transaction. Composed by render.py.
--- vacuum_truncate is off because truncation takes a lock that the application's writes would wait for. It also keeps
--- the pages: vacuum comes after 5,000 marks, which at this fillfactor were on a hundred pages, so that a plan made
--- while the table is empty still probes the index.
+-- vacuum_truncate is off because truncation takes a lock that the application's writes would wait for.
 create unlogged table meshcache.{mark_table} (
     {column_definitions},
     xid xid8 not null default pg_catalog.pg_current_xact_id(),
     primary key ({columns}, xid)
-) with (
-    fillfactor = 25, vacuum_truncate = false,
-    autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_insert_threshold = 5000
-)
+) with (vacuum_truncate = false, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000)

