@@ -123,8 +123,9 @@ def mark_tables(shop: Shop) -> list[sql.Identifier]:
     return [mark_table(row[0]) for row in shop.rows("select id from meshcache.mark_table")]
 
 
-# A vacuum of an emptied table leaves the planner with an estimate of no rows, for which a scan of the whole index is
-# as good as a probe; a plan made then and kept is slow (never wrong) once marks pile up, until the next analyze.
+# A vacuum of an emptied table leaves the planner with an estimate of no rows, for which a scan of the whole
+# index is as good as a probe. A plan made then and kept is slow (never wrong) once marks pile up, until the
+# next analyze.
 EMPTIED = pytest.mark.xfail(strict=True, reason="a plan made after a vacuum of empty marks does not probe")
 LINKED = pytest.mark.xfail(strict=True, reason="a linked dependency resolves marks by a join of all of them")
 
