@@ -15,6 +15,7 @@ from sqlalchemy.pool import NullPool
 from meshcache_pg import MeshCache, Origin
 from meshcache_pg.database import parse_url
 from meshcache_pg.embedded import PrivateServer
+from tests.fixtures.fix_db import TEST_SETTINGS
 from tests.fixtures.fix_embedded import eventually
 from tests.fixtures.fix_shop import CrashShop, define, scalar
 
@@ -33,7 +34,8 @@ def standby(crash_shop: CrashShop) -> Iterator[CrashShop]:
     shutil.chown(copy / "standby.signal", owner.st_uid, owner.st_gid)
     try:
         with (
-            PrivateServer(data_dir=copy, installation=primary.installation) as server,
+            # A standby wants at least the settings of its primary.
+            PrivateServer(primary.installation, data_dir=copy, settings=TEST_SETTINGS) as server,
             CrashShop(server.dsn("shop"), server=server) as shop,
         ):
             yield shop
