@@ -194,19 +194,14 @@ class ViewRenderer(FillRenderer):
         )
 
     def _comments(self) -> Iterator[str]:
+        name = self.definition.name
         note = self.definition.description or f"Cached view, key {', '.join(self.definition.key)}."
-        for kind, name, comment in (
-            ("view", self.definition.name, note),
-            (
-                "view",
-                f"{self.definition.name}_source",
-                f"What {self.definition.name} caches: its SELECT as declared.",
-            ),
+        for view, comment in (
+            (name, note),
+            (f"{name}_source", f"What {name} caches: its SELECT as declared."),
         ):
             yield text(
-                sql.SQL("comment on {} {} is {}").format(
-                    _keyword(kind), sql.Identifier(CORE, name), sql.Literal(comment)
-                )
+                sql.SQL("comment on view {} is {}").format(sql.Identifier(CORE, view), sql.Literal(comment))
             )
 
     def grants(self) -> Iterator[str]:
@@ -247,7 +242,3 @@ def view_functions(name: str) -> list[str]:
     return public_functions(name) + [
         f"_{name}_{verb}" for verb in ("fill_all", "refresh", "resolve", "verify")
     ]
-
-
-def _keyword(word: str) -> sql.SQL:
-    return {"view": sql.SQL("view"), "materialized view": sql.SQL("materialized view")}[word]
