@@ -10,6 +10,10 @@ from psycopg import sql
 from meshcache_pg.definition import Definition
 from meshcache_pg.sql import Identifier, compose, trusted
 
+# A linked dependency goes from the marks to the key while there are at most so many, and from the key to
+# the marks when there are more.
+FEW_MARKS = 64
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -95,10 +99,10 @@ class Conditions:
         self._sources = _ints([*dict.fromkeys(d.source_id for d in dependencies), -view_id])
         self._name = ident(definition.name)
 
-    def _joins(self, dependency: ResolvedDependency) -> tuple[sql.Composable, sql.Composable]:
-        """The joins along the links, and the expression that must equal the view's column (one column)."""
+    def _link_joins(self, dependency: ResolvedDependency) -> list[sql.Composable]:
+        """One join per link, from the mark `m` to the last of `l1`, `l2` …"""
         joins: list[sql.Composable] = []
-        end: sql.Composable = sql.Identifier("m", dependency.columns[0])
+        previous = sql.Identifier("m", dependency.columns[0])
         for number, link in enumerate(dependency.links, 1):
             alias = f"l{number}"
             joins.append(
@@ -108,32 +112,55 @@ class Conditions:
                     link=link.table.sql,
                     alias=ident(alias),
                     from_column=ident(link.from_column),
-                    previous=end,
+                    previous=previous,
                 )
             )
-            end = sql.Identifier(alias, link.to_column)
-        return joined(joins, " "), end
+            previous = sql.Identifier(alias, link.to_column)
+        return joins
 
     def _mark_values(self, dependency: ResolvedDependency) -> tuple[sql.Composable, list[sql.Composable]]:
-        joins, end = self._joins(dependency)
+        """The joins along the links, and what must equal the view's columns."""
         if dependency.links:
-            return joins, [end]
-        return joins, [sql.Identifier("m", c) for c in dependency.columns]
+            last = sql.Identifier(f"l{len(dependency.links)}", dependency.links[-1].to_column)
+            return joined(self._link_joins(dependency), " "), [last]
+        return sql.Composed([]), [sql.Identifier("m", c) for c in dependency.columns]
 
     def _marked(self) -> list[tuple[ResolvedDependency, sql.Identifier]]:
         return [(d, ident(f"mark_{d.mark_id}")) for d in self._dependencies if d.mark_id is not None]
 
-    def _tests(self) -> sql.Composed:
-        tests: list[sql.Composable] = []
-        for dependency, mark_table in self._marked():
-            joins, values = self._mark_values(dependency)
-            match = joined(
-                [
-                    sql.SQL("{} = {}").format(value, sql.Identifier("c", column))
-                    for value, column in zip(values, dependency.view_columns, strict=True)
-                ]
-            )
-            tests.append(compose("fresh", "no_mark", mark_table=mark_table, joins=joins, match=match))
+    def _no_mark(
+        self, dependency: ResolvedDependency, mark_table: sql.Identifier, few_rows: bool
+    ) -> sql.Composed:
+        joins, values = self._mark_values(dependency)
+        match = joined(
+            [
+                sql.SQL("{} = {}").format(value, sql.Identifier("c", column))
+                for value, column in zip(values, dependency.view_columns, strict=True)
+            ]
+        )
+        common = {"mark_table": mark_table, "match": match}
+        if not few_rows:
+            return compose("fresh", "no_mark", joins=joins, **common)
+        if not dependency.links:
+            return compose("fresh", "probe", **common)
+        _, *others = self._link_joins(dependency)
+        return compose(
+            "fresh",
+            "probe_linked",
+            few=sql.Literal(FEW_MARKS),
+            joins=joins,
+            first_link=dependency.links[0].table.sql,
+            first_alias=ident("l1"),
+            other_joins=joined(others, " "),
+            from_column=ident(dependency.links[0].from_column),
+            column=ident(dependency.columns[0]),
+            **common,
+        )
+
+    def _tests(self, few_rows: bool) -> sql.Composed:
+        tests: list[sql.Composable] = [
+            self._no_mark(dependency, mark_table, few_rows) for dependency, mark_table in self._marked()
+        ]
         if not self._complete:
             tests.append(compose("fresh", "no_wildcard", sources=self._sources))
         if self._definition.ttl:
@@ -162,10 +189,24 @@ class Conditions:
             )
         return compose("fresh", "usable_on_demand", session=session)
 
-    def fresh(self) -> sql.Composed:
-        """Whether the cached row `c` may be served; null or false where not."""
+    def fresh(self, *, few_rows: bool) -> sql.Composed:
+        """Whether the cached row `c` may be served; null or false where not.
+
+        For few rows each row probes the marks, whatever the planner thinks of them; for many it may join
+        them.
+        """
         part = "fresh_complete" if self._complete else "fresh_on_demand"
-        return compose("fresh", part, usable=self.usable(), tests=self._tests())
+        return compose("fresh", part, usable=self.usable(), tests=self._tests(few_rows))
+
+    def pending(self) -> sql.Composed:
+        """Whether anything was written that the last whole fill of a complete view did not contain."""
+        found: list[sql.Composable] = [
+            compose("fresh", "pending", mark_table=mark_table, view_id=self._view_id)
+            for _, mark_table in self._marked()
+        ]
+        if self._definition.ttl:
+            found.append(compose("fresh", "pending_expired", name=self._name))
+        return joined(found or [sql.SQL("false")], " or ")
 
     def candidates(self) -> sql.Composed:
         """Which source rows a complete view has to ask for: every row that a pending mark may concern."""

@@ -52,18 +52,34 @@ _RESERVED = frozenset(
         "sweep",
     ]
 )
-_SUFFIXES = ("_source", "_hits", "_stale", "_rows", "_get", "_miss", "_fill", "_invalidate")
+_SUFFIXES = (
+    "_source",
+    "_hits",
+    "_fresh",
+    "_quiet",
+    "_stale",
+    "_bypass",
+    "_rows",
+    "_get",
+    "_miss",
+    "_fill",
+    "_invalidate",
+)
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 _HEADER = re.compile(r"--\s?([a-z_]+):(?:\s+(.*?))?\s*\Z")
 _CONTINUED = re.compile(r"--\s{4,}(\S.*?)\s*\Z")
 _DURATION = re.compile(r"(\d+)(ms|s|m|h|d)")
 _UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_KEYS = ("name", "kind", "key", "coverage", "tenant", "ttl", "refresh_every", "depends", "grant")
+_KEYS = ("name", "kind", "key", "coverage", "tenant", "index", "ttl", "refresh_every", "depends", "grant")
 _IDENT = r'(?:"(?:[^"]|"")+"|[^\W\d][\w$]*)'
 _COLUMNS = rf"\(\s*({_IDENT}(?:\s*,\s*{_IDENT})*)\s*\)"
 _DEPENDS = re.compile(
     rf"({_IDENT}(?:\.{_IDENT})?)\s*(?:{_COLUMNS}\s*((?:via\s+.+?)?)\s*=\s*{_COLUMNS}|(flush))"
     rf"(?:\s+columns\s+{_COLUMNS})?\Z",
+    re.IGNORECASE,
+)
+_INDEX_TERM = re.compile(
+    rf"({_IDENT})(?:\s+(asc|desc))?(?:\s+nulls\s+(first|last))?\Z",
     re.IGNORECASE,
 )
 _LINK = re.compile(
@@ -98,6 +114,15 @@ class Depends:
 
 
 @dataclass(frozen=True, slots=True)
+class IndexTerm:
+    """One column of an index; `nulls_first` None is PostgreSQL's default for the direction."""
+
+    column: str
+    descending: bool = False
+    nulls_first: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Definition:
     """A cached view or rollup as declared. Durations are timedeltas; `text` is the whole file."""
 
@@ -110,9 +135,16 @@ class Definition:
     ttl: timedelta | None = None
     refresh_every: timedelta | None = None
     depends: tuple[Depends, ...] = ()
+    indexes: tuple[tuple[IndexTerm, ...], ...] = ()
     readers: tuple[str, ...] = ()
     description: str = ""
     text: str = field(default="", compare=False)
+
+    def all_indexes(self) -> tuple[tuple[IndexTerm, ...], ...]:
+        """Those declared, and one on the tenant unless one of them begins with it."""
+        if self.tenant is None or any(index[0].column == self.tenant for index in self.indexes):
+            return self.indexes
+        return ((IndexTerm(self.tenant),), *self.indexes)
 
     @property
     def content_hash(self) -> str:
@@ -177,6 +209,26 @@ def _depends(value: str, where: str) -> Depends:
     return Depends(table, given, wanted, links, _names(matter) if matter else None)
 
 
+def _index(value: str, where: str) -> tuple[IndexTerm, ...]:
+    terms: list[IndexTerm] = []
+    for written in value.split(","):
+        match = _INDEX_TERM.match(written.strip())
+        if not match:
+            raise DefinitionError(
+                f"{where}: cannot read the index {value!r}",
+                hint="Write output columns with their order: `-- index: project_id, created_at desc`.",
+            )
+        column, direction, nulls = match.groups()
+        terms.append(
+            IndexTerm(
+                _names(column)[0],
+                (direction or "").lower() == "desc",
+                None if nulls is None else nulls.lower() == "first",
+            )
+        )
+    return tuple(terms)
+
+
 def _headers(lines: Iterable[str], where: str) -> Iterator[tuple[str, str]]:
     """Header lines as (key, value), continued lines joined; comment lines come with the key ''."""
     key, value = "", ""
@@ -207,16 +259,19 @@ def parse(text: str, where: str) -> Definition:
         raise DefinitionError(f"{where}: no SELECT below the header")
     single: dict[str, str] = {}
     depends: list[Depends] = []
+    indexes: list[tuple[IndexTerm, ...]] = []
     description: list[str] = []
     for key, value in _headers([line for line in lines[:head] if line.strip()], where):
         if key == "":
             # A comment below the first header line is about the SELECT, not about what the view serves.
-            if not single and not depends:
+            if not (single or depends or indexes):
                 description.append(value)
         elif not value:
             raise DefinitionError(f"{where}: the header {key!r} has no value")
         elif key == "depends":
             depends.append(_depends(value, where))
+        elif key == "index":
+            indexes.append(_index(value, where))
         elif key in single:
             raise DefinitionError(f"{where}: the header {key!r} is there twice")
         else:
@@ -233,6 +288,7 @@ def parse(text: str, where: str) -> Definition:
         ttl=parse_duration(single["ttl"], where) if "ttl" in single else None,
         refresh_every=parse_duration(single["refresh_every"], where) if "refresh_every" in single else None,
         depends=tuple(depends),
+        indexes=tuple(indexes),
         readers=_names(single.get("grant", "")),
         description=" ".join(filter(None, description)),
         text=text,

@@ -25,7 +25,15 @@ from meshcache_pg.database import (
 )
 from meshcache_pg.definition import Definition
 from meshcache_pg.errors import DefinitionError, NotInstalled, PlanRefused
-from meshcache_pg.render import CORE, DATA, ViewRenderer, common_grants, view_functions
+from meshcache_pg.render import (
+    CORE,
+    DATA,
+    VIEWS,
+    ViewRenderer,
+    common_grants,
+    index_columns,
+    view_functions,
+)
 from meshcache_pg.render_marks import MarkedSource, MarkTable
 from meshcache_pg.resolve import check_functions, check_readable, resolve, source_columns, table_columns
 from meshcache_pg.sql import made_by, query
@@ -136,6 +144,10 @@ def _install_rollup(connection: Connection, definition: Definition) -> None:
         sql.SQL("create materialized view {} as select * from {} with no data").format(matview, source),
         # What REFRESH ... CONCURRENTLY asks for.
         sql.SQL("create unique index on {} ({})").format(matview, keys),
+        *(
+            sql.SQL("create index on {} ({})").format(matview, index_columns(index))
+            for index in definition.all_indexes()
+        ),
         sql.SQL("create view {} as select * from {}").format(view, matview),
         sql.SQL("comment on view {} is {}").format(view, comment),
     ]
@@ -162,6 +174,7 @@ def _store(
             columns = table_columns(connection, found.source_id)
             marked = [columns[name] for name in found.columns]
             execute_ddl(connection, render_marks.mark_table(row.id, marked))
+            connection.execute(text(_q("reserve_pages")), {"mark_table": f"meshcache.mark_{row.id}"})
     links = [
         {"table": sql_text(link.table.sql), "from": link.from_column, "to": link.to_column}
         for link in found.links
@@ -203,9 +216,7 @@ def drop_objects(connection: Connection, name: str) -> None:
     view_id = connection.scalar(text("select id from meshcache.cached_view where name = :n"), {"n": name})
     for signature in connection.scalars(text(_q("functions_of")), {"names": view_functions(name)}).all():
         execute_ddl(connection, f"drop function {signature}")
-    core = [
-        sql.Identifier(CORE, n) for n in (name, *(f"{name}_{part}" for part in ("rows", "stale", "hits")))
-    ]
+    core = [sql.Identifier(CORE, n) for n in (name, *(f"{name}_{part}" for part in VIEWS))]
     for view in core:
         execute_ddl(connection, sql_text(sql.SQL("drop view if exists {}").format(view)))
     kind = connection.scalar(

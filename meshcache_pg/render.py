@@ -12,11 +12,16 @@ from meshcache_pg.conditions import (
     ident,
     joined,
 )
+from meshcache_pg.definition import IndexTerm
 from meshcache_pg.render_fill import FillRenderer, raw_type
 from meshcache_pg.sql import compose, text
 
 DATA = "meshcache_data"
 CORE = "meshcache"
+
+# What a cached view has beside its live view and its source, in the order to drop them; those that are not
+# complete have the last two alone.
+VIEWS = ("rows", "bypass", "stale", "quiet", "fresh", "hits")
 
 
 class ViewRenderer(FillRenderer):
@@ -26,13 +31,14 @@ class ViewRenderer(FillRenderer):
         """Everything after the source view, in order: cache table, live views, functions, comments."""
         yield text(compose("cache_table", "table", name=self.name, source=self.source))
         yield text(self._shape())
-        if self.definition.tenant:
-            yield text(
-                compose("cache_table", "tenant_index", name=self.name, tenant=ident(self.definition.tenant))
-            )
+        for index in self.definition.all_indexes():
+            yield text(compose("cache_table", "index", name=self.name, columns=index_columns(index)))
         yield text(self._hits_view())
+        yield text(self._fresh_view())
         if self.complete:
+            yield text(self._quiet_view())
             yield text(self._stale_view())
+            yield text(self._bypass_view())
             yield text(self._rows_view())
         yield text(self._live_view())
         yield text(self._miss())
@@ -46,7 +52,8 @@ class ViewRenderer(FillRenderer):
         yield from self._comments()
 
     def _shape(self) -> sql.Composed:
-        payload = [n for n in self.names if n not in self.definition.key and n != self.definition.tenant]
+        wanted = {term.column for index in self.definition.all_indexes() for term in index}
+        payload = [n for n in self.names if n not in self.definition.key and n not in wanted]
         silent = [compose("cache_table", "no_statistics", column=ident(n)) for n in payload]
         return compose(
             "cache_table", "shape", name=self.name, keys=self._keys(), no_statistics=joined(silent, "\n")
@@ -57,10 +64,30 @@ class ViewRenderer(FillRenderer):
             "live_view",
             "rows_view",
             rows=self.rows,
-            hits=self.hits,
+            fresh_rows=self.fresh,
             stale=self.stale,
-            source=self.source,
+            bypass=self.bypass,
             h_columns=columns_of("h", self.names),
+            s_columns=columns_of("s", self.names),
+        )
+
+    def _quiet_view(self) -> sql.Composed:
+        return compose(
+            "live_view",
+            "quiet_view",
+            quiet=self.quiet,
+            name=self.name,
+            c_columns=columns_of("c", self.names),
+            usable=self.when.usable(),
+            pending=self.when.pending(),
+        )
+
+    def _bypass_view(self) -> sql.Composed:
+        return compose(
+            "live_view",
+            "bypass_view",
+            bypass=self.bypass,
+            source=self.source,
             s_columns=columns_of("s", self.names),
             usable=self.when.usable(),
         )
@@ -70,10 +97,11 @@ class ViewRenderer(FillRenderer):
             "live_view",
             "stale_view",
             stale=self.stale,
-            hits=self.hits,
+            fresh_rows=self.fresh,
             source=self.source,
             s_columns=columns_of("s", self.names),
             usable=self.when.usable(),
+            pending=self.when.pending(),
             candidates=self.when.candidates(),
             same_key=self._same("h", "s"),
         )
@@ -85,7 +113,17 @@ class ViewRenderer(FillRenderer):
             hits=self.hits,
             name=self.name,
             c_columns=columns_of("c", self.names),
-            fresh=self.when.fresh(),
+            fresh=self.when.fresh(few_rows=True),
+        )
+
+    def _fresh_view(self) -> sql.Composed:
+        return compose(
+            "live_view",
+            "fresh_view",
+            fresh_rows=self.fresh,
+            name=self.name,
+            c_columns=columns_of("c", self.names),
+            fresh=self.when.fresh(few_rows=False),
         )
 
     def _live_view(self) -> sql.Composed:
@@ -189,8 +227,8 @@ class ViewRenderer(FillRenderer):
                 lambda k: sql.SQL("coalesce({}, {})").format(sql.Identifier("c", k), sql.Identifier("s", k))
             ),
             same_key=self._same("c", "s"),
-            hits=self.hits,
             rows=self.rows,
+            **({} if self.complete else {"fresh_rows": self.fresh}),
         )
 
     def _comments(self) -> Iterator[str]:
@@ -212,13 +250,22 @@ class ViewRenderer(FillRenderer):
         name = self.definition.name
         for reader in self.definition.readers:
             role = ident(reader)
-            views = [name, f"{name}_source", f"{name}_hits", *([f"{name}_rows"] if self.complete else [])]
-            for view in views:
+            parts = VIEWS if self.complete else ("hits",)
+            for view in (name, f"{name}_source", *(f"{name}_{part}" for part in parts)):
                 yield text(sql.SQL("grant select on {} to {}").format(sql.Identifier(CORE, view), role))
             for function in public_functions(name):
                 yield text(
                     sql.SQL("grant execute on function {} to {}").format(sql.Identifier(CORE, function), role)
                 )
+
+
+def index_columns(index: Sequence[IndexTerm]) -> sql.Composed:
+    """What CREATE INDEX has between its parentheses."""
+    nulls = {None: sql.SQL(""), True: sql.SQL(" nulls first"), False: sql.SQL(" nulls last")}
+    return sql.SQL(", ").join(
+        ident(term.column) + sql.SQL(" desc" if term.descending else "") + nulls[term.nulls_first]
+        for term in index
+    )
 
 
 def common_grants(readers: Sequence[str]) -> Iterator[str]:

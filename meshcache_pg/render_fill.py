@@ -47,7 +47,10 @@ class FillRenderer:
         self.name = ident(name)
         self.source = ident(f"{name}_source")
         self.hits = ident(f"{name}_hits")
+        self.fresh = ident(f"{name}_fresh")
+        self.quiet = ident(f"{name}_quiet")
         self.stale = ident(f"{name}_stale")
+        self.bypass = ident(f"{name}_bypass")
         self.rows = ident(f"{name}_rows")
         self.miss = ident(f"{name}_miss")
 
@@ -152,7 +155,7 @@ class FillRenderer:
     def _resolve(self) -> sql.Composed:
         own: dict[str, sql.Composable] = {
             "function": ident(f"_{self.definition.name}_resolve"),
-            "hits": self.hits,
+            "fresh_rows": self.fresh,
             "h_is_c": self._same("h", "c"),
             "c_keys": columns_of("c", self.definition.key),
             **self._writing(),

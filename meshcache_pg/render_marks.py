@@ -51,9 +51,7 @@ def mark_table(mark_id: int, columns: Sequence[Column]) -> str:
     for column in columns:
         collation = sql.SQL(trusted(f" collate {column.collation}" if column.collation else ""))
         definitions.append(
-            sql.SQL("{} {}{} not null").format(
-                sql.Identifier(column.name), sql.SQL(trusted(column.type)), collation
-            )
+            sql.SQL("{} {}{}").format(sql.Identifier(column.name), sql.SQL(trusted(column.type)), collation)
         )
     return text(
         compose(

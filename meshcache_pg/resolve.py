@@ -64,6 +64,7 @@ def source_columns(connection: Connection, definition: Definition, oid: int) -> 
     for what, wanted in (
         ("key", definition.key),
         ("tenant", (definition.tenant,) if definition.tenant else ()),
+        ("index", tuple(term.column for index in definition.indexes for term in index)),
         ("depends", tuple(c for d in definition.depends for c in d.view_columns)),
     ):
         for column in wanted:

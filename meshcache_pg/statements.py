@@ -1,9 +1,9 @@
 """The SQL text of reads, composed once per view and kept: composing costs more than a hit does."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from psycopg import sql
 
@@ -122,10 +122,50 @@ def by_keys(target: Target) -> str:
 
 
 @lru_cache(_KEPT)
-def listing(target: Target, shape: Shape) -> str:
-    """Rows of the live view, or of a rollup, or of the source where no list is kept."""
-    head = sql.SQL("select {}, {} from {}").format(_select_list(target), _EXTRA, _list_source(target))
+def quiet_listing(target: Target, shape: Shape) -> str:
+    """Rows of a complete view while nothing is pending; no rows may mean that something is."""
+    head = sql.SQL("select {}, {} from (select r.*, 'hit'::text as _origin from {} as r) as g").format(
+        _select_list(target), _EXTRA, Identifier("meshcache", f"{target.name}_quiet").sql
+    )
     return text(head + _tail(target, shape))
+
+
+@lru_cache(_KEPT)
+def listing(target: Target, shape: Shape) -> str:
+    """Rows of the live view, or of a rollup, or of the source where no list is kept.
+
+    The first rows of a complete view are taken from each of its parts on its own, so that each can stop
+    after them in the order of an index: the parameters are the compared values and limit + offset three
+    times, then limit and offset.
+    """
+    head = sql.SQL("select {}, {} from ").format(_select_list(target), _EXTRA)
+    if target.coverage != "complete" or not shape.limit:
+        return text(head + _list_source(target) + _tail(target, shape))
+    first = replace(shape, offset=False)
+    parts = sql.SQL(" union all ").join(
+        sql.SQL("(select {}, {}, {} from {} as g{})").format(
+            _select_list(target),
+            origin,
+            filled_at,
+            Identifier("meshcache", f"{target.name}_{part}").sql,
+            _tail(target, first),
+        )
+        for part, origin, filled_at in (
+            ("hits", sql.SQL("'hit'::text as _origin"), sql.SQL("g._filled_at")),
+            ("stale", sql.SQL("'stale'::text"), sql.SQL("null::timestamptz")),
+            ("bypass", sql.SQL("'bypass'::text"), sql.SQL("null::timestamptz")),
+        )
+    )
+    whole = Shape(order_by=shape.order_by, limit=True, offset=shape.offset)
+    return text(head + sql.SQL("({}) as g").format(parts) + _tail(target, whole))
+
+
+def list_values(target: Target, values: Sequence[Any], limit: int | None, offset: int) -> list[Any]:
+    """The parameters of `listing` in its order."""
+    tail = [number for number in (limit, offset or None) if number is not None]
+    if target.coverage != "complete" or limit is None:
+        return [*values, *tail]
+    return [*values, limit + offset] * 3 + tail
 
 
 @lru_cache(_KEPT)

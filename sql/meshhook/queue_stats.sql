@@ -2,6 +2,7 @@
 -- name: queue_stats
 -- kind: rollup
 -- key: queue_name, hour
+-- index: hour desc, queue_name
 -- refresh_every: 1m
 select
     job.queue_name as queue_name,

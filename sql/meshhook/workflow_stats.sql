@@ -3,6 +3,7 @@
 -- kind: rollup
 -- key: workflow_id, hour
 -- tenant: project_id
+-- index: hour desc, workflow_id
 -- refresh_every: 5m
 select
     d.id as workflow_id,

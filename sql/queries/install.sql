@@ -134,6 +134,10 @@ union all
 select id, false from meshcache.mark_table where source_id = :source_id and columns = cast(:columns as text[])
 limit 1;
 
+-- name: reserve_pages
+-- Makes plans probe a new mark table.
+select meshcache._reserve_pages(cast(:mark_table as regclass));
+
 -- name: insert_dependency
 -- One dependency of a view.
 insert into meshcache.dependency (

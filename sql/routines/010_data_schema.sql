@@ -44,6 +44,35 @@ $$;
 comment on function meshcache._ensure_data() is 'Creates meshcache_data and its bookkeeping tables where they are missing.';
 revoke execute on function meshcache._ensure_data() from public;
 
+-- Plans of reads are kept for long, and must probe a mark table by its index however many marks there will be. The
+-- planner takes a table without pages for empty for ever and reads the whole of it; of one that has pages, a probe is
+-- the cheaper half even while there are no rows. The rows that fetch the pages have no value that anything could
+-- equal, and are gone before anybody sees them. ANALYZE makes every session plan anew.
+create or replace function meshcache._reserve_pages(p_table regclass)
+returns void
+language plpgsql
+volatile
+security invoker
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    c_pages constant integer := 16;
+    c_rows_per_page constant integer := 300;
+    c_no_xid constant xid8 := '0';
+begin
+    if pg_relation_size(p_table) >= c_pages * current_setting('block_size')::integer then
+        return;
+    end if;
+    execute format('insert into %s (xid) select $1 from generate_series(1, $2)', p_table)
+    using c_no_xid, c_pages * c_rows_per_page;
+    execute format('delete from %s where xid = $1', p_table) using c_no_xid;
+    execute format('analyze %s', p_table);
+end
+$$;
+comment on function meshcache._reserve_pages(regclass) is
+'Gives a mark table pages enough for an index probe to be the cheaper plan while it is empty. Cheap when it has them.';
+revoke execute on function meshcache._reserve_pages(regclass) from public;
+
 -- A row that this cluster's own opener wrote has xmin = opened_by and the oid of the table it was written to;
 -- a row that pg_restore copied in has neither, whatever xids the other cluster had reached.
 create or replace function meshcache._is_open()
@@ -99,6 +128,9 @@ begin
     loop
         execute format('delete from %s', v_table);
     end loop;
+    perform meshcache._reserve_pages(c.oid)
+    from meshcache.mark_table as m
+    inner join pg_class as c on c.oid = to_regclass(format('meshcache.mark_%s', m.id));
     return true;
 end
 $$;

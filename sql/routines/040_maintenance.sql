@@ -167,6 +167,7 @@ begin
         execute format('delete from meshcache.%I as m where m.xid < $1', format('mark_%s', v_mark_id)) using p_below;
         get diagnostics v_rows = row_count;
         v_total := v_total + v_rows;
+        perform meshcache._reserve_pages(format('meshcache.%I', format('mark_%s', v_mark_id))::regclass);
     end loop;
     delete from meshcache.wildcard_mark as m where m.xid < p_below;
     get diagnostics v_rows = row_count;

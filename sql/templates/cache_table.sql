@@ -25,5 +25,5 @@ alter table meshcache_data.{name}
 -- part: no_statistics
 , alter column {column} set statistics 0
 
--- part: tenant_index
-create index on meshcache_data.{name} ({tenant})
+-- part: index
+create index on meshcache_data.{name} ({columns})

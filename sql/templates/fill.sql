@@ -189,7 +189,7 @@ begin
     removed as (
         delete from meshcache_data.{name} as c
         where {usable}
-            and not exists (select from meshcache.{hits} as h where {h_is_c})
+            and not exists (select from meshcache.{fresh_rows} as h where {h_is_c})
             and not exists (select from filled as f where {c_is_f})
         returning 1
     )
@@ -219,14 +219,14 @@ begin
         select {s_columns}, pg_current_snapshot(), pg_current_xact_id(), statement_timestamp(), {expires_at}
         from (
             select {c_keys} from meshcache_data.{name} as c
-            where not exists (select from meshcache.{hits} as h where {h_is_c}) offset 0
+            where not exists (select from meshcache.{fresh_rows} as h where {h_is_c}) offset 0
         ) as k
         cross join lateral (select * from meshcache.{source} as s where {s_is_k}) as s
         where {may_fill}
         {on_conflict};
         get diagnostics v_rows = row_count;
     end if;
-    delete from meshcache_data.{name} as c where not exists (select from meshcache.{hits} as h where {h_is_c});
+    delete from meshcache_data.{name} as c where not exists (select from meshcache.{fresh_rows} as h where {h_is_c});
     get diagnostics v_removed = row_count;
     return v_rows + v_removed;
 end

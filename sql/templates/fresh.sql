@@ -9,6 +9,41 @@ not exists (
     where {match} and (m.xid = c._filled_by or not pg_catalog.pg_visible_in_snapshot(m.xid, c._filled_in))
 )
 
+-- part: probe
+-- The same for reads of a few rows. OFFSET keeps it from becoming a join: a plan made while there are few marks, and
+-- kept, would join all of them.
+not exists (
+    select from meshcache.{mark_table} as m
+    where {match} and (m.xid = c._filled_by or not pg_catalog.pg_visible_in_snapshot(m.xid, c._filled_in))
+    offset 0
+)
+
+-- part: probe_linked
+-- Through links there are two ways, from the marks to the key and from the key to the marks. Which of them is the
+-- shorter is not known when the plan is made, so the number of marks decides when it runs.
+not case
+    when (select count(*) <= {few} from (select from meshcache.{mark_table} limit {few} + 1) as n)
+        then exists (
+            select from (
+                select m.* from meshcache.{mark_table} as m
+                where m.xid = c._filled_by or not pg_catalog.pg_visible_in_snapshot(m.xid, c._filled_in)
+                offset 0
+            ) as m {joins}
+            where {match}
+        )
+    else exists (
+        select from {first_link} as {first_alias} {other_joins}
+        where {match}
+            and exists (
+                select from meshcache.{mark_table} as m
+                where {first_alias}.{from_column} = m.{column}
+                    and (m.xid = c._filled_by or not pg_catalog.pg_visible_in_snapshot(m.xid, c._filled_in))
+                offset 0
+            )
+        offset 0
+    )
+end
+
 -- part: no_wildcard
 not exists (
     select from meshcache.wildcard_mark as w
@@ -85,6 +120,17 @@ array(
         and (m.xid = v.complete_by or not pg_catalog.pg_visible_in_snapshot(m.xid, v.complete_in))
     {joins}
 )
+
+-- part: pending
+exists (
+    select from meshcache.{mark_table} as m
+    inner join meshcache_data.view_state as v
+        on v.view_id = {view_id}
+        and (m.xid = v.complete_by or not pg_catalog.pg_visible_in_snapshot(m.xid, v.complete_in))
+)
+
+-- part: pending_expired
+exists (select from meshcache_data.{name} as c where c._expires_at <= pg_catalog.statement_timestamp())
 
 -- part: expired
 array(

@@ -1,26 +1,48 @@
 -- What readers see of one cached view. Composed by render.py.
 
 -- part: hits_view
--- The cached rows that may be served in this snapshot. Reads by key and lists both begin here.
+-- The cached rows that may be served in this snapshot, for reads of one key and of the first rows of a list.
 create view meshcache.{hits} as
 select {c_columns}, c._filled_at
 from meshcache_data.{name} as c
 where {fresh}
 
+-- part: fresh_view
+-- The same rows for statements over many of them, where the planner may join the marks.
+create view meshcache.{fresh_rows} as
+select {c_columns}, c._filled_at
+from meshcache_data.{name} as c
+where {fresh}
+
+-- part: quiet_view
+-- All cached rows while nothing was written since the view was filled, and none after that: whoever finds a row here
+-- need not look at any other mark.
+create view meshcache.{quiet} as
+select {c_columns}, c._filled_at
+from meshcache_data.{name} as c
+where {usable} and not ({pending})
+
 -- part: stale_view
 -- What a complete view must ask the source for: rows that a pending mark (or expiry) concerns and that are not fresh.
--- The arrays let the planner reach them by index.
+-- The arrays let the planner reach them by index; while nothing is pending the source is not even begun with.
 create view meshcache.{stale} as
 select {s_columns}
 from meshcache.{source} as s
-where {usable} and ({candidates})
-    and not exists (select from meshcache.{hits} as h where {same_key})
+where {usable} and ({pending}) and ({candidates})
+    and not exists (select from meshcache.{fresh_rows} as h where {same_key})
+
+-- part: bypass_view
+-- Every row of the source while a complete view cannot be used, and none while it can.
+create view meshcache.{bypass} as
+select {s_columns}
+from meshcache.{source} as s
+where {usable} is not true
 
 -- part: rows_view
 create view meshcache.{rows} as
 -- 1. cached rows that are fresh in this snapshot
 select {h_columns}, 'hit'::text as _origin, h._filled_at
-from meshcache.{hits} as h
+from meshcache.{fresh_rows} as h
 union all
 -- 2. rows that are stale or new
 select {s_columns}, 'stale'::text, null::timestamptz
@@ -28,8 +50,7 @@ from meshcache.{stale} as s
 union all
 -- 3. everything, while the view is not populated
 select {s_columns}, 'bypass'::text, null::timestamptz
-from meshcache.{source} as s
-where {usable} is not true
+from meshcache.{bypass} as s
 
 -- part: live_view_complete
 create view meshcache.{name} as select {r_columns} from meshcache.{rows} as r

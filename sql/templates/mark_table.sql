@@ -1,7 +1,8 @@
 -- A mark table: which values of the marked columns were written by which transaction. Composed by render.py.
--- vacuum_truncate is off because truncation takes a lock that the application's writes would wait for.
+-- vacuum_truncate is off because truncation takes a lock that the application's writes would wait for, and because an
+-- empty table of few pages has other plans than this one needs: see meshcache._reserve_pages.
 create unlogged table meshcache.{mark_table} (
     {column_definitions},
     xid xid8 not null default pg_catalog.pg_current_xact_id(),
-    primary key ({columns}, xid)
+    unique ({columns}, xid)
 ) with (vacuum_truncate = false, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000)

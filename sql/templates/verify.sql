@@ -63,7 +63,7 @@ begin
                     and row({columns})::text <> row({s_columns})::text then 'differs'
             end as problem
         from (
-            select c.* from meshcache.{hits} as c where p_share >= 1 or random() < p_share offset 0
+            select c.* from meshcache.{fresh_rows} as c where p_share >= 1 or random() < p_share offset 0
         ) as c
         left join lateral (select * from meshcache.{source} as s where {same_key} offset 0) as s on true
     ),

@@ -48,7 +48,7 @@ union all select 'view', v.id, v.xmin::text, v.name from meshcache.cached_view a
 union all select 'dependency', d.position, d.xmin::text, d.kind from meshcache.dependency as d
 union all select 'source', s.id, s.xmin::text, s.relation::text from meshcache.source_table as s
 union all select 'mark', m.id, m.xmin::text, null from meshcache.mark_table as m
-order by 1, 2, 3
+order by 1, 2, 3, 4
 """
 
 # The same by name alone: nothing may have come or gone.
