@@ -133,7 +133,18 @@ def _moved(connection: Connection, view: InstalledView, definition: Definition) 
 
 def _changes(view: InstalledView, definition: Definition) -> str:
     before = parse(view.definition, view.name)
-    fields = ("kind", "key", "coverage", "tenant", "ttl", "refresh_every", "depends", "readers", "query")
+    fields = (
+        "kind",
+        "key",
+        "coverage",
+        "tenant",
+        "ttl",
+        "refresh_every",
+        "depends",
+        "indexes",
+        "readers",
+        "query",
+    )
     changed = [field for field in fields if getattr(before, field) != getattr(definition, field)]
     return f"changed: {', '.join(changed)}" if changed else "changed: comments"
 

@@ -97,7 +97,7 @@ class ViewRenderer(FillRenderer):
             "live_view",
             "stale_view",
             stale=self.stale,
-            fresh_rows=self.fresh,
+            hits=self.hits,
             source=self.source,
             s_columns=columns_of("s", self.names),
             usable=self.when.usable(),

@@ -77,6 +77,10 @@ class Origin(StrEnum):
     BYPASS = "bypass"  # the cache cannot be used at all: the source answered
 
 
+# Asking the class costs a quarter of making a row.
+_ORIGINS: Final = {origin.value: origin for origin in Origin}
+
+
 @dataclass(frozen=True, slots=True)
 class Result(Generic[T]):
     """One row by key. `value` is MISSING where the source has no such row; `age` is that of a hit's cached
@@ -195,7 +199,7 @@ def _run_guarded(
 def _read(columns: Sequence[str], rows: Sequence[Any], *, usable: bool) -> Read:
     """Split each row into the view's columns and what every read adds behind them."""
     found: list[tuple[Row, Origin, timedelta | None]] = [
-        (dict(zip(columns, row[:-3], strict=True)), Origin(row[-3]), row[-2]) for row in rows
+        (dict(zip(columns, row[:-3], strict=True)), _ORIGINS[row[-3]], row[-2]) for row in rows
     ]
     return Read(found, any(row[-1] for row in rows), usable)
 

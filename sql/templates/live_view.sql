@@ -24,12 +24,13 @@ where {usable} and not ({pending})
 
 -- part: stale_view
 -- What a complete view must ask the source for: rows that a pending mark (or expiry) concerns and that are not fresh.
--- The arrays let the planner reach them by index; while nothing is pending the source is not even begun with.
+-- The arrays let the planner reach them by index; while nothing is pending the source is not even begun with. OFFSET
+-- keeps the look at the cached row a probe by key: joined, it would read them all for the sake of a few.
 create view meshcache.{stale} as
 select {s_columns}
 from meshcache.{source} as s
 where {usable} and ({pending}) and ({candidates})
-    and not exists (select from meshcache.{fresh_rows} as h where {same_key})
+    and not exists (select from meshcache.{hits} as h where {same_key} offset 0)
 
 -- part: bypass_view
 -- Every row of the source while a complete view cannot be used, and none while it can.

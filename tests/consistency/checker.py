@@ -23,6 +23,7 @@ class View:
     key: tuple[str, ...]
     key_types: tuple[str, ...]
     columns: tuple[str, ...]
+    complete: bool
 
 
 @dataclass
@@ -39,17 +40,19 @@ class Checker:
     def of(cls, connection: psycopg.Connection) -> "Checker":
         """A checker for what is applied now."""
         rows = connection.execute(
-            "select v.name, v.key_columns, v.columns, v.column_types"
+            "select v.name, v.key_columns, v.columns, v.column_types, v.coverage = 'complete'"
             " from meshcache.cached_view as v where v.kind = 'cached_view' order by v.name"
         ).fetchall()
         views = {}
-        for name, key, columns, types in rows:
+        for name, key, columns, types, complete in rows:
             type_of = dict(zip(columns, types, strict=True))
-            views[name] = View(name, tuple(key), tuple(type_of[k] for k in key), tuple(columns))
+            views[name] = View(name, tuple(key), tuple(type_of[k] for k in key), tuple(columns), complete)
         return cls(views)
 
     def assert_exact(self, connection: psycopg.Connection, *names: str) -> None:
-        """Raise NotExact unless live view and `_get` give what the source gives, in this transaction."""
+        """Raise NotExact unless live view, its parts and `_get` give what the source gives, in this
+        transaction.
+        """
         # The statements are large and run on few rows: compiling them would take a hundred times as long.
         connection.execute("set jit = off", prepare=False)
         for name in names or self.views:
@@ -69,7 +72,13 @@ class Checker:
         absent = sql.SQL(", ").join(
             sql.SQL("{}::{}").format(_absent(t), sql.SQL(_trusted(t))) for t in view.key_types
         )
-        return sql.SQL(_STATEMENT).format(
+        statement = sql.SQL(_STATEMENT + _OF_COMPLETE_VIEWS) if view.complete else sql.SQL(_STATEMENT)
+        parts = {
+            part: ident("meshcache", f"{view.name}_{part}")
+            for part in ("hits", "fresh", "quiet", "stale", "bypass")
+        }
+        return statement.format(
+            **parts,
             source=ident("meshcache", f"{view.name}_source"),
             live=ident("meshcache", view.name),
             get=ident("meshcache", f"{view.name}_get"),
@@ -130,6 +139,55 @@ from got as k
 where not exists (select from source as s where {same_key} and s.image = k.image)
 union all
 select g.origin, 'origin', count(*) from got as g group by g.origin
+union all
+select d.image, 'a hit alone', 1
+from (select row({columns})::text as image from {hits} as h except all select image from source) as d
+union all
+select d.image, 'not among the fresh', 1
+from (
+    select row({columns})::text as image from {hits} as h
+    except all select row({columns})::text from {fresh} as f
+) as d
+union all
+select d.image, 'not among the hits', 1
+from (
+    select row({columns})::text as image from {fresh} as f
+    except all select row({columns})::text from {hits} as h
+) as d
+"""
+
+# The pieces that a list is put together from, and the one that stands for all of them while nothing is
+# pending.
+_OF_COMPLETE_VIEWS: LiteralString = """
+union all
+select d.image, 'in one of the parts alone', 1
+from (
+    (
+        select row({columns})::text as image from {hits} as h
+        union all select row({columns})::text from {stale} as t
+        union all select row({columns})::text from {bypass} as b
+    )
+    except all select image from source
+) as d
+union all
+select d.image, 'in none of the parts', 1
+from (
+    select image from source
+    except all (
+        select row({columns})::text as image from {hits} as h
+        union all select row({columns})::text from {stale} as t
+        union all select row({columns})::text from {bypass} as b
+    )
+) as d
+union all
+select d.image, 'quiet alone', 1
+from (select row({columns})::text as image from {quiet} as q except all select image from source) as d
+union all
+select d.image, 'missing among the quiet', 1
+from (select image from source except all select row({columns})::text from {quiet} as q) as d
+where exists (select from {quiet})
+union all
+select 'quiet', 'origin', count(*) from {quiet} having count(*) > 0
 """
 
 _ABSENT: dict[str, LiteralString] = {

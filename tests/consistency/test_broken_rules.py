@@ -32,6 +32,8 @@ select i.id, i.owner_id, i.name, o.name as owner_name
 from item as i inner join owner as o on o.id = i.owner_id
 """
 
+WHOLE = CARD.replace("name: card", "name: whole").replace("on_demand", "complete")
+
 Check = Callable[[], None]
 FILL = "select meshcache.card_fill(array[1, 2])"
 
@@ -171,6 +173,13 @@ def read_inside_a_statement(database: Database, check: Check) -> None:
     check()
 
 
+def quiet_without_a_look(connection: psycopg.Connection) -> None:
+    """A list takes what is fresh for all there is."""
+    connection.execute(
+        "create or replace view meshcache.whole_quiet as select f.* from meshcache.whole_fresh as f"
+    )
+
+
 def _change_views(connection: psycopg.Connection, old: str, new: str, name: str = "card_%") -> None:
     """Replace a part of the SELECT of views of the cache."""
     found = 0
@@ -192,6 +201,7 @@ BROKEN = {
     "no test of the fill's own marks": (no_own_marks, write_around_a_fill),
     "no barrier": (no_barrier, slow_fill_across_a_sweep),
     "lookup at write time": (lookup_at_write_time, child_and_parent),
+    "a list that does not look for marks": (quiet_without_a_look, plain_update),
     "no guard inside a statement": (no_guard, read_inside_a_statement),
 }
 
@@ -200,10 +210,10 @@ BROKEN = {
 @pytest.mark.parametrize("rule", list(BROKEN))
 def test_the_checker_notices(fresh: Database, rule: str, broken: bool) -> None:
     break_it, schedule = BROKEN[rule]
-    connection = set_up(fresh, TABLES, CARD)
+    connection = set_up(fresh, TABLES, CARD, WHOLE)
     checker = Checker.of(connection)
     checker.assert_exact(connection)
-    assert checker.origins["hit"] == 2
+    assert (checker.origins["hit"], checker.origins["quiet"]) == (4, 2)
     if broken:
         break_it(connection)
     with pytest.raises(NotExact) if broken else nullcontext():

@@ -13,6 +13,7 @@ def run(database: Database, seed: int, steps: int) -> None:
     # A schedule in which nothing was served from the cache, or nothing went stale, would prove nothing.
     assert schedule.checker.origins["hit"] > steps
     assert schedule.checker.origins["stale"] > steps
+    assert schedule.checker.origins["quiet"]
     assert all(schedule.checker.origins[f"{view} hit"] for view in PACK)
 
 

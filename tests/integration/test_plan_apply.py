@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from meshcache_pg import catalog
+from meshcache_pg import MeshCache, catalog
 from meshcache_pg.embedded import Installation
 from meshcache_pg.errors import DefinitionError, LockBusy, MeshcacheError
 from tests.fixtures.fix_db import Database
@@ -481,7 +481,8 @@ def schema_of(installation: Installation, dsn: str) -> list[str]:
     return [line for line in done.stdout.splitlines() if not line.startswith(("\\restrict", "\\unrestrict"))]
 
 
-def test_nothing_is_left_when_both_schemas_are_dropped(db: Database, installation: Installation) -> None:
+@pytest.mark.parametrize("how", ["uninstall", "drop schema"])
+def test_nothing_is_left(db: Database, installation: Installation, how: str) -> None:
     with Shop(db.dsn) as shop:
         shop.run(TABLES + ROWS)
         before = schema_of(installation, db.dsn)
@@ -490,7 +491,11 @@ def test_nothing_is_left_when_both_schemas_are_dropped(db: Database, installatio
         shop.apply(*SHOP)
         shop.warm()
         assert schema_of(installation, db.dsn) != before
-        shop.run("drop schema meshcache_data, meshcache cascade")
+        if how == "uninstall":
+            with MeshCache(shop.dsn) as cache:
+                cache.uninstall()
+        else:
+            shop.run("drop schema meshcache_data, meshcache cascade")
         assert schema_of(installation, db.dsn) == before
         shop.run("update orders set status = 'free' where id = 1", "truncate customers cascade")
 

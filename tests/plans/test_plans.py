@@ -175,6 +175,23 @@ def test_a_hit_stays_a_probe_with_many_marks_pending(big_shop: Shop, view: str, 
     )
 
 
+@pytest.mark.parametrize("lost", ["wiped", "vacuum full"])
+def test_a_mark_table_gets_its_pages_back(big_shop: Shop, lost: str) -> None:
+    tables = mark_tables(big_shop)
+    with big_shop.connect() as connection:
+        for table in tables:
+            connection.execute(sql.SQL("vacuum full {}").format(table))
+            assert scalar(connection, "select pg_relation_size(%s::regclass)", table.as_string()) == 0
+        if lost == "wiped":
+            connection.execute("delete from meshcache_data.epoch")
+            connection.execute("call meshcache.open_cache()")
+        else:
+            connection.execute("call meshcache.sweep()")
+        for table in tables:
+            assert scalar(connection, "select pg_relation_size(%s::regclass)", table.as_string()) > 100_000
+            assert scalar(connection, sql.SQL("select count(*) from {}").format(table)) == 0
+
+
 @pytest.mark.parametrize("mode", ["force_generic_plan", "force_custom_plan"])
 def test_a_list_by_tenant_reads_the_tenants_rows(big_shop: Shop, mode: LiteralString) -> None:
     reader = big_shop.connect()

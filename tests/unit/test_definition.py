@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from meshcache_pg.definition import Depends, Link, load, parse, parse_duration
+from meshcache_pg.definition import Depends, IndexTerm, Link, load, parse, parse_duration
 from meshcache_pg.errors import DefinitionError
 
 GOOD = """\
@@ -43,6 +43,31 @@ def test_every_header_is_read() -> None:
         Depends('sales."Order Lines"', ("Order Id",), ("id",), (Link("orders", "id", "id"),), None),
         Depends("settings"),
     )
+
+
+def test_indexes_are_read_with_their_order() -> None:
+    text = GOOD.replace(
+        "-- tenant: shop_id\n",
+        '-- tenant: shop_id\n-- index: status, "Id" DESC\n-- index: id desc nulls last, status nulls first\n',
+    )
+    definition = parse(text, "a.sql")
+    assert definition.indexes == (
+        (IndexTerm("status"), IndexTerm("Id", descending=True)),
+        (IndexTerm("id", descending=True, nulls_first=False), IndexTerm("status", nulls_first=True)),
+    )
+    assert definition.all_indexes() == ((IndexTerm("shop_id"),), *definition.indexes)
+
+
+def test_an_index_that_begins_with_the_tenant_serves_for_it() -> None:
+    definition = parse(GOOD.replace("-- ttl", "-- index: shop_id, id desc\n-- ttl"), "a.sql")
+    assert definition.all_indexes() == ((IndexTerm("shop_id"), IndexTerm("id", descending=True)),)
+
+
+@pytest.mark.parametrize("written", ["lower(status)", "status using hash", "status,", "status downwards"])
+def test_an_index_that_cannot_be_read(written: str) -> None:
+    with pytest.raises(DefinitionError, match="cannot read the index") as refused:
+        parse(GOOD.replace("-- ttl", f"-- index: {written}\n-- ttl"), "a.sql")
+    assert refused.value.hint
 
 
 def test_the_name_defaults_to_the_file() -> None:
