@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from meshcache_pg.bound_view import BoundView
     from meshcache_pg.cache import MeshCache
+    from meshcache_pg.catalog import suspended
     from meshcache_pg.definition import Definition, load, parse
     from meshcache_pg.repository import MISSING, Listing, Origin, Result
     from meshcache_pg.settings import Settings
@@ -28,6 +29,7 @@ __all__ = [
     "__version__",
     "load",
     "parse",
+    "suspended",
 ]
 
 _HOMES = {
@@ -41,6 +43,7 @@ _HOMES = {
     "Origin": "repository",
     "Result": "repository",
     "Settings": "settings",
+    "suspended": "catalog",
 }
 
 

@@ -232,6 +232,40 @@ class MeshCache:
         self._retried(lambda connection: catalog.drop(connection, name))
         self.forget(name)
 
+    def readers(self, tables: Sequence[str]) -> list[str]:
+        """The cached views and rollups that read any of these tables."""
+        with self.begin() as connection:
+            return catalog.readers(connection, tables)
+
+    def unfinished(self, definitions: Sequence[Definition] = ()) -> list[Definition]:
+        """What `resume` would apply."""
+        with self.begin() as connection:
+            return catalog.unfinished(connection, definitions)
+
+    def suspend(self, tables: Sequence[str]) -> list[str]:
+        """Take away what reads these tables, before the application changes them; see catalog.suspend."""
+        taken: list[str] = []
+
+        def attempt(connection: Connection) -> None:
+            taken[:] = catalog.suspend(connection, tables)
+
+        self._retried(attempt)
+        for name in taken:
+            self.forget(name)
+        return taken
+
+    def resume(self, definitions: Sequence[Definition] = ()) -> list[Step]:
+        """Apply what was suspended, as it was declared or as it is declared now; see catalog.resume."""
+        taken: list[Step] = []
+
+        def attempt(connection: Connection) -> None:
+            taken[:] = catalog.resume(connection, definitions)
+
+        self._retried(attempt)
+        for step in taken:
+            self.forget(step.name)
+        return taken
+
     def uninstall(self) -> None:
         """Remove everything of the cache from the database, triggers first; the application's objects
         stay.

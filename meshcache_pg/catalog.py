@@ -2,7 +2,8 @@
 connection and in the caller's transaction; nothing is committed here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -13,7 +14,7 @@ from meshcache_pg import install
 from meshcache_pg.database import translated
 from meshcache_pg.definition import Definition, parse
 from meshcache_pg.errors import DefinitionError
-from meshcache_pg.migrate import require
+from meshcache_pg.migrate import current, require
 from meshcache_pg.sql import made_by, query
 
 Action = Literal["create", "replace", "repair", "drop", "keep"]
@@ -178,6 +179,75 @@ def check(connection: Connection, steps: Sequence[Step]) -> None:
         apply(connection, steps)
     finally:
         savepoint.rollback()
+
+
+def readers(connection: Connection, tables: Sequence[str]) -> list[str]:
+    """The cached views and rollups that read any of these tables. Raises DefinitionError for an unknown
+    table.
+    """
+    with translated():
+        require(connection)
+        found: set[str] = set()
+        for table in tables:
+            oid = connection.scalar(text(query("catalog", "table_oid")), {"name": table})
+            if oid is None:
+                raise DefinitionError(
+                    f"there is no table {table}", hint="Qualify it with its schema, or set the search_path."
+                )
+            found.update(connection.scalars(text(query("catalog", "readers_of")), {"oid": oid}))
+    return sorted(found)
+
+
+def suspend(connection: Connection, tables: Sequence[str]) -> list[str]:
+    """Take away whatever reads these tables, so that the application may rename, retype or drop their
+    columns; returns the names of the cached views and rollups. Their definitions stay in the catalog for
+    `resume`.
+
+    Until then the Python repositories read the source; their live views and `_get` are not there, so do both
+    in the transaction of the change where SQL clients read them. Locks and errors as for `apply`.
+    """
+    names = readers(connection, tables)
+    with translated():
+        if names:
+            install.begin(connection)
+            for name in names:
+                install.drop_objects(connection, name)
+            install.sync_sources(connection, connection.scalars(text(query("catalog", "source_ids"))).all())
+    return names
+
+
+def unfinished(connection: Connection, definitions: Sequence[Definition] = ()) -> list[Definition]:
+    """What is suspended or has lost objects otherwise, as it was declared, and these definitions."""
+    changed = {d.name for d in definitions}
+    left = [v for v in installed(connection).values() if not v.whole and v.name not in changed]
+    return [*(parse(v.definition, v.name) for v in left), *definitions]
+
+
+def resume(connection: Connection, definitions: Sequence[Definition] = ()) -> list[Step]:
+    """Apply what was suspended (or has lost objects otherwise), as it was declared or as `definitions`
+    declare it now. They are cold afterwards.
+
+    Raises DefinitionError where the old declaration does not fit the tables any more. Locks as for `apply`.
+    """
+    steps = plan(connection, unfinished(connection, definitions))
+    steps = [step for step in steps if step.action != "keep" and step.definition is not None]
+    apply(connection, steps)
+    return steps
+
+
+@contextmanager
+def suspended(
+    connection: Connection, *tables: str, definitions: Sequence[Definition] = ()
+) -> Iterator[list[str]]:
+    """`suspend` before and `resume` after a block that changes these tables, in the caller's transaction:
+    nobody else ever sees the cache without them. For an application's own migrations; does nothing where the
+    cache is not installed.
+    """
+    if current(connection) is None:
+        yield []
+        return
+    yield suspend(connection, tables)
+    resume(connection, definitions)
 
 
 def drop(connection: Connection, name: str) -> None:

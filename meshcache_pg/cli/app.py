@@ -25,6 +25,8 @@ DECLARE: Verbs = (
         "meshcache create card --key id --query 'select id, name from item' --depends 'item(id) = (id)'",
     ),
     ("drop", declare.drop, "meshcache drop card --yes"),
+    ("suspend", declare.suspend, "meshcache suspend orders order_lines"),
+    ("resume", declare.resume, "meshcache resume"),
     ("uninstall", keep.uninstall, "meshcache uninstall --dry-run"),
 )
 LOOK: Verbs = (

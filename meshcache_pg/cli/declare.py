@@ -79,6 +79,10 @@ def create(
     tenant: Annotated[
         str | None, typer.Option("--tenant", metavar="COLUMN", help="The tenant column.")
     ] = None,
+    index: Annotated[
+        list[str] | None,
+        typer.Option("--index", metavar="COLUMNS", help="An index for lists, such as: shop_id, id desc."),
+    ] = None,
     ttl: Annotated[
         str | None, typer.Option("--ttl", metavar="DURATION", help="Longest age of a row: 1h30m.")
     ] = None,
@@ -112,6 +116,7 @@ def create(
         "key": [", ".join(key)],
         "coverage": [coverage],
         "tenant": [tenant],
+        "index": index or [],
         "ttl": [ttl],
         "refresh_every": [refresh_every],
         "depends": depends or [],
@@ -140,6 +145,54 @@ def drop(ctx: typer.Context, name: Name, yes: Yes = False, dry_run: DryRun = Fal
         {"dry_run": dry_run, "dropped": name},
         lambda: run.out.text(f"drop {name}") if dry_run else run.out.say(f"dropped {name}"),
     )
+
+
+def suspend(
+    ctx: typer.Context,
+    tables: Annotated[
+        list[str], typer.Argument(metavar="TABLE", help="Tables that will change.", show_default=False)
+    ],
+    *,
+    dry_run: DryRun = False,
+) -> None:
+    """Take away what reads these tables, so that the application may change them; then resume."""
+    run: Run = ctx.obj
+    with run.cache() as cache:
+        names = cache.readers(tables) if dry_run else cache.suspend(tables)
+    run.out.result(
+        {"dry_run": dry_run, "suspended": names},
+        lambda: run.out.text("\n".join(f"suspend {name}" for name in names)) if dry_run and names else None,
+    )
+    if not dry_run:
+        for name in names:
+            run.out.say(f"suspended {name}")
+    if not names:
+        run.out.say("nothing to do: no cached view or rollup reads them")
+
+
+def resume(
+    ctx: typer.Context,
+    paths: Paths = None,
+    *,
+    no_fill: NoFill = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Apply what was suspended again, from the catalog or from changed definitions, and fill it."""
+    from meshcache_pg.definition import load
+
+    run: Run = ctx.obj
+    changed = load(paths) if paths else []
+    with run.cache() as cache:
+        if dry_run:
+            _apply(run, cache, cache.unfinished(changed), prune=False, fill=False, dry_run=True)
+            return
+        steps = cache.resume(changed)
+        for step in steps:
+            run.out.say(_line(step))
+        if not steps:
+            run.out.say("nothing to do: nothing is suspended")
+        filled = [] if no_fill else _fill(run, cache, steps)
+    run.out.result({"dry_run": False, "steps": _as_data(steps), "filled": filled})
 
 
 def definitions(paths: Sequence[Path] | None, *, meshhook: bool) -> list["Definition"]:

@@ -9,6 +9,15 @@ select
     and to_regclass(format('meshcache.%I', v.name || '_source')) is not null
     and to_regclass(format('meshcache_data.%I', v.name)) is not null
     and (v.kind = 'rollup' or to_regclass(format('meshcache.%I', v.name || '_hits')) is not null)
+    and (v.kind = 'rollup' or to_regclass(format('meshcache.%I', v.name || '_fresh')) is not null)
+    and (
+        v.coverage is distinct from 'complete' or (
+            to_regclass(format('meshcache.%I', v.name || '_quiet')) is not null
+            and to_regclass(format('meshcache.%I', v.name || '_stale')) is not null
+            and to_regclass(format('meshcache.%I', v.name || '_bypass')) is not null
+            and to_regclass(format('meshcache.%I', v.name || '_rows')) is not null
+        )
+    )
     and (
         v.kind = 'rollup' or (
             select count(distinct p.proname) = 8
@@ -22,6 +31,35 @@ select
         )
     ) as whole
 from meshcache.cached_view as v
+order by v.name;
+
+-- name: table_oid
+-- A table or view by its name as written; null where there is none.
+select cast(to_regclass(:name) as oid)::bigint;
+
+-- name: readers_of
+-- Cached views and rollups that read a table: through views of the application, and as a partition of its parents, too.
+with recursive relatives (oid) as (
+    select cast(:oid as oid)
+    union
+    select i.inhparent from pg_inherits as i inner join relatives as r on r.oid = i.inhrelid
+),
+readers (oid) as (
+    select oid from relatives
+    union
+    select w.ev_class
+    from readers as r
+    inner join pg_depend as d on d.refclassid = 'pg_class'::regclass and d.refobjid = r.oid
+    inner join pg_rewrite as w on d.classid = 'pg_rewrite'::regclass and w.oid = d.objid
+)
+select v.name
+from meshcache.cached_view as v
+where exists (
+    select from readers as r
+    where r.oid in (
+        to_regclass(format('meshcache.%I', v.name || '_source')), to_regclass(format('meshcache.%I', v.name || '_hits'))
+    )
+)
 order by v.name;
 
 -- name: dependencies

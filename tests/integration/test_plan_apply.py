@@ -152,6 +152,8 @@ def test_what_is_no_longer_declared_is_kept_or_pruned(shop: Shop) -> None:
         "drop function meshcache._order_card_resolve(boolean)",
         "drop view meshcache.order_card",
         "drop view meshcache.order_card_rows cascade",
+        "drop view meshcache.order_card_quiet",
+        "drop view meshcache.customer_page_fresh",
         "drop schema meshcache_data cascade",
         "drop trigger meshcache_1_mark_update on orders",
         "alter table orders disable trigger user",

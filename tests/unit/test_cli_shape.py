@@ -13,10 +13,21 @@ from tests.fixtures.fix_cli import RunCli
 
 VERBS = [
     *("migrate", "plan", "apply", "create", "drop", "uninstall", "list", "show", "get", "stats", "verify"),
-    *("refresh", "invalidate", "sweep", "demo"),
+    *("refresh", "invalidate", "sweep", "demo", "suspend", "resume"),
     *("sql migrate", "sql apply", "sql refresh", "sql sweep", "sql invalidate", "sql uninstall"),
 ]
-CHANGING = ("migrate", "apply", "create", "drop", "uninstall", "refresh", "invalidate", "sweep")
+CHANGING = (
+    "migrate",
+    "apply",
+    "create",
+    "drop",
+    "uninstall",
+    "refresh",
+    "invalidate",
+    "sweep",
+    "suspend",
+    "resume",
+)
 
 
 def command(path: str) -> Any:
