@@ -122,9 +122,8 @@ def _moved(connection: Connection, view: InstalledView, definition: Definition) 
     """Whether the definition's table names lead elsewhere than when it was applied."""
     if definition.kind == "rollup":
         return False
-    names = [d.table for d in definition.depends] + [
-        link.table for d in definition.depends for link in d.links
-    ]
+    names = [*definition.flush, *(d.table for d in definition.depends)]
+    names += [link.table for d in definition.depends for link in d.links]
     moved: bool = connection.scalar(
         text(query("install", "moved_names")), {"names": names, "view_id": view.id}
     )
@@ -133,7 +132,18 @@ def _moved(connection: Connection, view: InstalledView, definition: Definition) 
 
 def _changes(view: InstalledView, definition: Definition) -> str:
     before = parse(view.definition, view.name)
-    fields = ("kind", "key", "coverage", "tenant", "ttl", "refresh_every", "depends", "readers", "query")
+    fields = (
+        "kind",
+        "key",
+        "coverage",
+        "tenant",
+        "ttl",
+        "refresh_every",
+        "depends",
+        "flush",
+        "readers",
+        "query",
+    )
     changed = [field for field in fields if getattr(before, field) != getattr(definition, field)]
     return f"changed: {', '.join(changed)}" if changed else "changed: comments"
 

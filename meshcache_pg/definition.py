@@ -5,7 +5,6 @@ database.
     -- name: order_card
     -- key: id
     -- coverage: complete
-    -- depends: orders(id) = (id) columns (id, status)
     select o.id, o.status from orders o
 
 Every name that is generated from a declared name must fit PostgreSQL's 63 bytes (identifiers longer than that
@@ -58,8 +57,10 @@ _HEADER = re.compile(r"--\s?([a-z_]+):(?:\s+(.*?))?\s*\Z")
 _CONTINUED = re.compile(r"--\s{4,}(\S.*?)\s*\Z")
 _DURATION = re.compile(r"(\d+)(ms|s|m|h|d)")
 _UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_KEYS = ("name", "kind", "key", "coverage", "tenant", "ttl", "refresh_every", "depends", "grant")
+_KEYS = ("name", "kind", "key", "coverage", "tenant", "ttl", "refresh_every", "depends", "flush", "grant")
 _IDENT = r'(?:"(?:[^"]|"")+"|[^\W\d][\w$]*)'
+_TABLE = rf"{_IDENT}(?:\.{_IDENT})?"
+_TABLES = re.compile(rf"{_TABLE}(?:\s*,\s*{_TABLE})*\Z")
 _COLUMNS = rf"\(\s*({_IDENT}(?:\s*,\s*{_IDENT})*)\s*\)"
 _DEPENDS = re.compile(
     rf"({_IDENT}(?:\.{_IDENT})?)\s*(?:{_COLUMNS}\s*((?:via\s+.+?)?)\s*=\s*{_COLUMNS}|(flush))"
@@ -99,7 +100,11 @@ class Depends:
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """A cached view or rollup as declared. Durations are timedeltas; `text` is the whole file."""
+    """A cached view or rollup as declared. Durations are timedeltas; `text` is the whole file.
+
+    Without `depends` the dependencies are derived from the SELECT; `flush` names the tables of which any
+    change may then make every row stale.
+    """
 
     name: str
     kind: Kind
@@ -110,6 +115,7 @@ class Definition:
     ttl: timedelta | None = None
     refresh_every: timedelta | None = None
     depends: tuple[Depends, ...] = ()
+    flush: tuple[str, ...] = ()
     readers: tuple[str, ...] = ()
     description: str = ""
     text: str = field(default="", compare=False)
@@ -154,6 +160,15 @@ def _names(value: str) -> tuple[str, ...]:
     """Split `a, "B c"` into names as the catalog has them: unquoted ones are folded to lowercase."""
     found = re.findall(_IDENT, value)
     return tuple(n[1:-1].replace('""', '"') if n.startswith('"') else n.lower() for n in found)
+
+
+def _tables(value: str, where: str) -> tuple[str, ...]:
+    """Split `a, s."B c"` into table names as they are written."""
+    if not _TABLES.match(value):
+        raise DefinitionError(
+            f"{where}: cannot read the tables {value!r}", hint="Write -- flush: table, schema.table"
+        )
+    return tuple(re.findall(_TABLE, value))
 
 
 def _depends(value: str, where: str) -> Depends:
@@ -233,6 +248,7 @@ def parse(text: str, where: str) -> Definition:
         ttl=parse_duration(single["ttl"], where) if "ttl" in single else None,
         refresh_every=parse_duration(single["refresh_every"], where) if "refresh_every" in single else None,
         depends=tuple(depends),
+        flush=_tables(single["flush"], where) if "flush" in single else (),
         readers=_names(single.get("grant", "")),
         description=" ".join(filter(None, description)),
         text=text,
@@ -263,19 +279,20 @@ def _check(definition: Definition, where: str) -> None:
     if len(set(definition.key)) != len(definition.key):
         raise DefinitionError(f"{where}: a key column is named twice")
     if definition.kind == "rollup":
-        if definition.depends or definition.ttl:
+        if definition.depends or definition.flush or definition.ttl:
             raise DefinitionError(
-                f"{where}: a rollup has neither depends nor ttl", hint="It is refreshed: -- refresh_every: 5m"
+                f"{where}: a rollup has neither depends nor flush nor ttl",
+                hint="It is refreshed: -- refresh_every: 5m",
             )
     elif definition.refresh_every:
         raise DefinitionError(
             f"{where}: refresh_every is for rollups",
             hint="A cached view is always exact; -- ttl: limits its age.",
         )
-    elif not definition.depends:
+    elif definition.depends and definition.flush:
         raise DefinitionError(
-            f"{where}: no dependency is declared",
-            hint="Add `-- depends: table(column) = (view_column)` lines.",
+            f"{where}: flush is for derived dependencies",
+            hint="Beside depends lines write `-- depends: table flush`, or leave the depends lines away.",
         )
 
 

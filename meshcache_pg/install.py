@@ -24,11 +24,12 @@ from meshcache_pg.database import (
     translated,
 )
 from meshcache_pg.definition import Definition
+from meshcache_pg.deriving import check_declared, check_flushes, complete
 from meshcache_pg.errors import DefinitionError, NotInstalled, PlanRefused
 from meshcache_pg.render import CORE, DATA, ViewRenderer, common_grants, view_functions
 from meshcache_pg.render_marks import MarkedSource, MarkTable
 from meshcache_pg.resolve import check_functions, check_readable, resolve, source_columns, table_columns
-from meshcache_pg.sql import made_by, query
+from meshcache_pg.sql import Identifier, made_by, query
 from meshcache_pg.sql import text as sql_text
 
 LOCK_TIMEOUT = "500ms"
@@ -51,7 +52,8 @@ def install(connection: Connection, definition: Definition) -> int:
     try:
         drop_objects(connection, definition.name)
         view_id = _register(connection, definition)
-        source = sql_text(sql.Identifier(CORE, f"{definition.name}_source"))
+        name = Identifier(CORE, f"{definition.name}_source")
+        source = sql_text(name.sql)
         execute_ddl(connection, f"create view {source} as {definition.query}")
         oid = connection.scalar(text("select cast(cast(:name as regclass) as oid)::bigint"), {"name": source})
         columns = source_columns(connection, definition, oid)
@@ -59,12 +61,21 @@ def install(connection: Connection, definition: Definition) -> int:
         if definition.kind == "rollup":
             _install_rollup(connection, definition)
             return view_id
-        dependencies = resolve(connection, definition)
+        hidden: tuple[str, ...] = ()
+        if definition.depends:
+            dependencies = resolve(connection, definition)
+            check_declared(connection, definition, oid, dependencies)
+        else:
+            derived = complete(connection, definition, name, oid)
+            oid, hidden = derived.oid, derived.hidden
+            dependencies = resolve(connection, derived.definition)
+            check_flushes(connection, definition, derived.found)
+            columns = list(table_columns(connection, oid).values())
         check_readable(connection, definition, oid, dependencies)
         dependencies = check_functions(connection, definition, oid, dependencies)
         stored = [_store(connection, view_id, n, d) for n, d in enumerate(dependencies)]
         server = connection.scalar(text("select current_setting('server_version_num')::integer"))
-        renderer = ViewRenderer(view_id, definition, columns, stored, server)
+        renderer = ViewRenderer(view_id, definition, columns, stored, server, hidden=hidden)
         for statement in renderer.statements():
             execute_ddl(connection, statement)
         _revoke(connection, view_functions(definition.name))
@@ -172,6 +183,7 @@ def _store(
             "view_id": view_id,
             "position": position,
             "source_id": source_id,
+            "source_name": sql_text(found.relation.sql),
             "mark_id": mark_id,
             "kind": found.kind,
             "view_columns": list(found.view_columns),

@@ -22,7 +22,7 @@ DECLARE: Verbs = (
     (
         "create",
         declare.create,
-        "meshcache create card --key id --query 'select id, name from item' --depends 'item(id) = (id)'",
+        "meshcache create card --key id --query 'select id, name from item'",
     ),
     ("drop", declare.drop, "meshcache drop card --yes"),
     ("uninstall", keep.uninstall, "meshcache uninstall --dry-run"),
