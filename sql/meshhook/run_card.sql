@@ -3,9 +3,6 @@
 -- key: id
 -- coverage: complete
 -- tenant: project_id
--- depends: workflow_runs(id) = (id) columns (id, project_id, workflow_id, status, started_at,
---     finished_at, created_at, updated_at)
--- depends: workflow_definitions(id) = (workflow_id) columns (id, slug, name, version)
 select
     r.id as id,
     r.project_id as project_id,
