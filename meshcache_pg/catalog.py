@@ -43,6 +43,11 @@ class InstalledView:
     applied_at: datetime
     whole: bool
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Columns that look like secrets and that its definition allows to copy."""
+        return tuple(".".join(column) for column in parse(self.definition, self.name).allow_secret)
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -141,6 +146,8 @@ def _changes(view: InstalledView, definition: Definition) -> str:
         "refresh_every",
         "depends",
         "flush",
+        "allow",
+        "allow_secret",
         "readers",
         "query",
     )

@@ -57,10 +57,16 @@ _HEADER = re.compile(r"--\s?([a-z_]+):(?:\s+(.*?))?\s*\Z")
 _CONTINUED = re.compile(r"--\s{4,}(\S.*?)\s*\Z")
 _DURATION = re.compile(r"(\d+)(ms|s|m|h|d)")
 _UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_KEYS = ("name", "kind", "key", "coverage", "tenant", "ttl", "refresh_every", "depends", "flush", "grant")
+_ALLOWED = frozenset(("session", "row_security"))
+_KEYS = (
+    *("name", "kind", "key", "coverage", "tenant", "ttl", "refresh_every", "depends", "flush", "grant"),
+    *("allow", "allow_secret"),
+)
 _IDENT = r'(?:"(?:[^"]|"")+"|[^\W\d][\w$]*)'
 _TABLE = rf"{_IDENT}(?:\.{_IDENT})?"
 _TABLES = re.compile(rf"{_TABLE}(?:\s*,\s*{_TABLE})*\Z")
+_DOTTED = rf"{_IDENT}(?:\.{_IDENT}){{1,2}}"
+_DOTTED_LIST = re.compile(rf"{_DOTTED}(?:\s*,\s*{_DOTTED})*\Z")
 _COLUMNS = rf"\(\s*({_IDENT}(?:\s*,\s*{_IDENT})*)\s*\)"
 _DEPENDS = re.compile(
     rf"({_IDENT}(?:\.{_IDENT})?)\s*(?:{_COLUMNS}\s*((?:via\s+.+?)?)\s*=\s*{_COLUMNS}|(flush))"
@@ -103,7 +109,8 @@ class Definition:
     """A cached view or rollup as declared. Durations are timedeltas; `text` is the whole file.
 
     Without `depends` the dependencies are derived from the SELECT; `flush` names the tables of which any
-    change may then make every row stale.
+    change may then make every row stale. `allow` is what is meant although it is refused otherwise, and
+    `allow_secret` has columns as (table, column) or (schema, table, column).
     """
 
     name: str
@@ -116,6 +123,8 @@ class Definition:
     refresh_every: timedelta | None = None
     depends: tuple[Depends, ...] = ()
     flush: tuple[str, ...] = ()
+    allow: frozenset[str] = frozenset()
+    allow_secret: tuple[tuple[str, ...], ...] = ()
     readers: tuple[str, ...] = ()
     description: str = ""
     text: str = field(default="", compare=False)
@@ -169,6 +178,25 @@ def _tables(value: str, where: str) -> tuple[str, ...]:
             f"{where}: cannot read the tables {value!r}", hint="Write -- flush: table, schema.table"
         )
     return tuple(re.findall(_TABLE, value))
+
+
+def _columns(value: str, where: str) -> tuple[tuple[str, ...], ...]:
+    """Split `a.x, s.b."Y"` into columns, each by its names."""
+    if not _DOTTED_LIST.match(value):
+        raise DefinitionError(
+            f"{where}: cannot read the columns {value!r}", hint="Write -- allow_secret: table.column"
+        )
+    return tuple(_names(match[0]) for match in re.finditer(_DOTTED, value))
+
+
+def _allowed(value: str, where: str) -> frozenset[str]:
+    found = frozenset(_names(value))
+    if found - _ALLOWED:
+        raise DefinitionError(
+            f"{where}: allow cannot be {', '.join(sorted(found - _ALLOWED))}",
+            hint=f"It is one or more of: {', '.join(sorted(_ALLOWED))}.",
+        )
+    return found
 
 
 def _depends(value: str, where: str) -> Depends:
@@ -249,6 +277,8 @@ def parse(text: str, where: str) -> Definition:
         refresh_every=parse_duration(single["refresh_every"], where) if "refresh_every" in single else None,
         depends=tuple(depends),
         flush=_tables(single["flush"], where) if "flush" in single else (),
+        allow=_allowed(single.get("allow", ""), where),
+        allow_secret=_columns(single["allow_secret"], where) if "allow_secret" in single else (),
         readers=_names(single.get("grant", "")),
         description=" ".join(filter(None, description)),
         text=text,

@@ -19,15 +19,19 @@ def _numbers(pattern: re.Pattern[str], trees: Iterable[str]) -> list[int]:
     return sorted({int(n) for tree in trees for found in pattern.findall(tree) for n in found.split()})
 
 
+def trees(connection: Connection, oid: int) -> dict[int, str]:
+    """The parsed query of a view, and of every view that it reads, by oid."""
+    rows = connection.execute(text(query("facts", "trees")), {"oid": oid}).all()
+    return {row.oid: row.tree for row in rows}
+
+
 def read(connection: Connection, oid: int) -> Facts:
     """The facts about one view and everything that it reads."""
-    trees = {
-        row.oid: row.tree for row in connection.execute(text(query("facts", "trees")), {"oid": oid}).all()
-    }
+    parsed = trees(connection, oid)
 
     def ask(name: str, pattern: re.Pattern[str]) -> Sequence[Row[Any]]:
         return connection.execute(
-            text(query("facts", name)), {"oids": _numbers(pattern, trees.values())}
+            text(query("facts", name)), {"oids": _numbers(pattern, parsed.values())}
         ).all()
 
     relations = {
@@ -45,7 +49,7 @@ def read(connection: Connection, oid: int) -> Facts:
         for row in ask("relations", _RELATIONS)
     }
     return Facts(
-        trees=trees,
+        trees=parsed,
         relations=relations,
         families={row.oid: row.family for row in ask("families", _TYPES)},
         equality={row.oid: frozenset(row.families) for row in ask("equality", _OPERATORS)},

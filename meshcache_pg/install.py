@@ -14,7 +14,7 @@ from psycopg import sql
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from meshcache_pg import render_marks
+from meshcache_pg import confidential, render_marks, session
 from meshcache_pg.conditions import Column, ResolvedDependency
 from meshcache_pg.database import (
     DEPENDENTS_HINT,
@@ -72,6 +72,8 @@ def install(connection: Connection, definition: Definition) -> int:
             check_flushes(connection, definition, derived.found)
             columns = list(table_columns(connection, oid).values())
         check_readable(connection, definition, oid, dependencies)
+        session.check(connection, definition, oid)
+        confidential.check(connection, definition, oid)
         dependencies = check_functions(connection, definition, oid, dependencies)
         stored = [_store(connection, view_id, n, d) for n, d in enumerate(dependencies)]
         server = connection.scalar(text("select current_setting('server_version_num')::integer"))

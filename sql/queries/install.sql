@@ -278,7 +278,10 @@ select
         inner join pg_language as l on l.oid = p.prolang
         where p.provolatile = 'v'
             -- One that is not immutable may read tables, which nobody would watch.
-            or (p.provolatile = 's' and l.lanname not in ('internal', 'c'))
+            or (
+                p.provolatile = 's' and l.lanname not in ('internal', 'c')
+                and p.pronamespace <> 'pg_catalog'::regnamespace
+            )
             or p.oid = any(array[
                 'now()'::regprocedure, 'statement_timestamp()'::regprocedure, 'transaction_timestamp()'::regprocedure,
                 'current_setting(text)'::regprocedure, 'current_setting(text, boolean)'::regprocedure,

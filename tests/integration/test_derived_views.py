@@ -258,3 +258,115 @@ def test_a_carried_column_that_cannot_be_named_is_looked_up(fresh: Database) -> 
     connection.execute("update customer set name = 'new' where id = 2")
     checker.assert_exact(connection)
     assert checker.origins["stale"]
+
+
+MOMENTS: LiteralString = """
+create table item (
+    id integer primary key, at timestamptz, day date, span interval, raw bytea, name text, n numeric,
+    ats timestamptz[]
+);
+create type pair as (at timestamptz, n integer);
+create table pairs (id integer primary key, p pair);
+"""
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "i.at::text",
+        "i.day::text",
+        "i.span::text",
+        "i.raw::text",
+        "i.name::date",
+        "i.ats::text",
+        "'at ' || i.at",
+        "concat('at ', i.day)",
+        "format('%s', i.at)",
+        "to_jsonb(i.at)",
+        "to_jsonb(i.ats)",
+        "to_jsonb(i)",
+        "jsonb_build_object('at', i.at)",
+        "(select jsonb_agg(x) from (select i.at) as x)",
+        "row_to_json(row(i.id, i.at))",
+        "array_to_string(i.ats, ', ')",
+        "to_char(i.at, 'HH24')",
+        "date_trunc('day', i.at)",
+        "i.at::date",
+        "i.at + interval '1 day'",
+        "extract(hour from i.at)",
+        "i.at > i.day",
+        "to_tsvector(i.name)",
+        "(select to_jsonb(p.p) from pairs as p where p.id = i.id)",
+    ],
+)
+def test_what_depends_on_the_session_is_refused(fresh: Database, expression: str) -> None:
+    definition = f"-- name: card\n-- key: id\nselect i.id, {expression} as x from item as i"
+    fresh.connect().execute(MOMENTS)
+    with pytest.raises(DefinitionError, match="depends on the session's settings") as refused:
+        apply_definitions(fresh, definition)
+    assert refused.value.hint
+    apply_definitions(fresh, definition.replace("-- key: id", "-- key: id\n-- allow: session"))
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "i.at",
+        "i.at at time zone 'UTC'",
+        "(i.at at time zone 'UTC')::date",
+        "to_char(i.at at time zone 'UTC', 'HH24')",
+        "date_trunc('day', i.at at time zone 'UTC')",
+        "to_jsonb(i.day)",
+        "jsonb_build_object('n', i.n, 'name', i.name, 'day', i.day)",
+        "(select jsonb_agg(x) from (select i.id, i.name) as x)",
+        "concat(i.name, i.id)",
+        "i.name || i.id",
+        "i.id::text",
+        "i.n::text || i.name",
+        "extract(epoch from i.span)",
+        "array(select unnest(i.ats))",
+    ],
+)
+def test_what_is_the_same_for_every_session_is_not(fresh: Database, expression: str) -> None:
+    fresh.connect().execute(MOMENTS)
+    apply_definitions(
+        fresh,
+        f"-- name: card\n-- key: id\nselect i.id, {expression} as x from item as i",
+    )
+
+
+def test_row_level_security_has_to_be_given_up_by_name(fresh: Database) -> None:
+    definition = CARD.replace("COVERAGE", "complete")
+    fresh.connect().execute(TABLES + "alter table customer enable row level security")
+    with pytest.raises(DefinitionError, match="row-level security of customer") as refused:
+        apply_definitions(fresh, definition)
+    assert refused.value.hint
+    apply_definitions(fresh, definition.replace("-- key: id", "-- key: id\n-- allow: row_security"))
+
+
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [
+        ("account", "password_hash"),
+        ("account", "ApiToken"),
+        ("account", "my_api_key"),
+        ("private_note", "body"),
+        ("vault.thing", "body"),
+    ],
+)
+def test_secrets_have_to_be_allowed_one_by_one(fresh: Database, table: str, column: str) -> None:
+    connection = fresh.connect()
+    connection.execute("create schema if not exists vault")
+    quoted = psycopg.sql.Identifier(column)
+    name = psycopg.sql.Identifier(*table.split("."))
+    connection.execute(
+        psycopg.sql.SQL("create table {} (id integer primary key, {} text, other text)").format(name, quoted)
+    )
+    whole = "password" not in column.lower() and "api" not in column.lower()
+    allowed = [f'{table}."{column}"', *([f"{table}.id"] if whole else [])]
+    definition = f'-- name: card\n-- key: id\nselect t.id, t."{column}" as x from {table} as t'
+    with pytest.raises(DefinitionError, match="looks like a secret") as refused:
+        apply_definitions(fresh, definition)
+    assert refused.value.hint
+    header = f"-- key: id\n-- allow_secret: {', '.join(allowed)}"
+    apply_definitions(fresh, definition.replace("-- key: id", header))
