@@ -44,6 +44,11 @@ class InstalledView:
     applied_at: datetime
     whole: bool
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Columns that look like secrets and that its definition allows to copy."""
+        return tuple(".".join(column) for column in parse(self.definition, self.name).allow_secret)
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -123,9 +128,8 @@ def _moved(connection: Connection, view: InstalledView, definition: Definition) 
     """Whether the definition's table names lead elsewhere than when it was applied."""
     if definition.kind == "rollup":
         return False
-    names = [d.table for d in definition.depends] + [
-        link.table for d in definition.depends for link in d.links
-    ]
+    names = [*definition.flush, *(d.table for d in definition.depends)]
+    names += [link.table for d in definition.depends for link in d.links]
     moved: bool = connection.scalar(
         text(query("install", "moved_names")), {"names": names, "view_id": view.id}
     )
@@ -143,6 +147,9 @@ def _changes(view: InstalledView, definition: Definition) -> str:
         "refresh_every",
         "depends",
         "indexes",
+        "flush",
+        "allow",
+        "allow_secret",
         "readers",
         "query",
     )

@@ -5,7 +5,6 @@ database.
     -- name: order_card
     -- key: id
     -- coverage: complete
-    -- depends: orders(id) = (id) columns (id, status)
     select o.id, o.status from orders o
 
 Every name that is generated from a declared name must fit PostgreSQL's 63 bytes (identifiers longer than that
@@ -70,8 +69,16 @@ _HEADER = re.compile(r"--\s?([a-z_]+):(?:\s+(.*?))?\s*\Z")
 _CONTINUED = re.compile(r"--\s{4,}(\S.*?)\s*\Z")
 _DURATION = re.compile(r"(\d+)(ms|s|m|h|d)")
 _UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_KEYS = ("name", "kind", "key", "coverage", "tenant", "index", "ttl", "refresh_every", "depends", "grant")
+_ALLOWED = frozenset(("session", "row_security"))
+_KEYS = (
+    *("name", "kind", "key", "coverage", "tenant", "index", "ttl", "refresh_every"),
+    *("depends", "flush", "grant", "allow", "allow_secret"),
+)
 _IDENT = r'(?:"(?:[^"]|"")+"|[^\W\d][\w$]*)'
+_TABLE = rf"{_IDENT}(?:\.{_IDENT})?"
+_TABLES = re.compile(rf"{_TABLE}(?:\s*,\s*{_TABLE})*\Z")
+_DOTTED = rf"{_IDENT}(?:\.{_IDENT}){{1,2}}"
+_DOTTED_LIST = re.compile(rf"{_DOTTED}(?:\s*,\s*{_DOTTED})*\Z")
 _COLUMNS = rf"\(\s*({_IDENT}(?:\s*,\s*{_IDENT})*)\s*\)"
 _DEPENDS = re.compile(
     rf"({_IDENT}(?:\.{_IDENT})?)\s*(?:{_COLUMNS}\s*((?:via\s+.+?)?)\s*=\s*{_COLUMNS}|(flush))"
@@ -124,7 +131,12 @@ class IndexTerm:
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """A cached view or rollup as declared. Durations are timedeltas; `text` is the whole file."""
+    """A cached view or rollup as declared. Durations are timedeltas; `text` is the whole file.
+
+    Without `depends` the dependencies are derived from the SELECT; `flush` names the tables of which any
+    change may then make every row stale. `allow` is what is meant although it is refused otherwise, and
+    `allow_secret` has columns as (table, column) or (schema, table, column).
+    """
 
     name: str
     kind: Kind
@@ -136,6 +148,9 @@ class Definition:
     refresh_every: timedelta | None = None
     depends: tuple[Depends, ...] = ()
     indexes: tuple[tuple[IndexTerm, ...], ...] = ()
+    flush: tuple[str, ...] = ()
+    allow: frozenset[str] = frozenset()
+    allow_secret: tuple[tuple[str, ...], ...] = ()
     readers: tuple[str, ...] = ()
     description: str = ""
     text: str = field(default="", compare=False)
@@ -186,6 +201,34 @@ def _names(value: str) -> tuple[str, ...]:
     """Split `a, "B c"` into names as the catalog has them: unquoted ones are folded to lowercase."""
     found = re.findall(_IDENT, value)
     return tuple(n[1:-1].replace('""', '"') if n.startswith('"') else n.lower() for n in found)
+
+
+def _tables(value: str, where: str) -> tuple[str, ...]:
+    """Split `a, s."B c"` into table names as they are written."""
+    if not _TABLES.match(value):
+        raise DefinitionError(
+            f"{where}: cannot read the tables {value!r}", hint="Write -- flush: table, schema.table"
+        )
+    return tuple(re.findall(_TABLE, value))
+
+
+def _columns(value: str, where: str) -> tuple[tuple[str, ...], ...]:
+    """Split `a.x, s.b."Y"` into columns, each by its names."""
+    if not _DOTTED_LIST.match(value):
+        raise DefinitionError(
+            f"{where}: cannot read the columns {value!r}", hint="Write -- allow_secret: table.column"
+        )
+    return tuple(_names(match[0]) for match in re.finditer(_DOTTED, value))
+
+
+def _allowed(value: str, where: str) -> frozenset[str]:
+    found = frozenset(_names(value))
+    if found - _ALLOWED:
+        raise DefinitionError(
+            f"{where}: allow cannot be {', '.join(sorted(found - _ALLOWED))}",
+            hint=f"It is one or more of: {', '.join(sorted(_ALLOWED))}.",
+        )
+    return found
 
 
 def _depends(value: str, where: str) -> Depends:
@@ -289,6 +332,9 @@ def parse(text: str, where: str) -> Definition:
         refresh_every=parse_duration(single["refresh_every"], where) if "refresh_every" in single else None,
         depends=tuple(depends),
         indexes=tuple(indexes),
+        flush=_tables(single["flush"], where) if "flush" in single else (),
+        allow=_allowed(single.get("allow", ""), where),
+        allow_secret=_columns(single["allow_secret"], where) if "allow_secret" in single else (),
         readers=_names(single.get("grant", "")),
         description=" ".join(filter(None, description)),
         text=text,
@@ -319,19 +365,20 @@ def _check(definition: Definition, where: str) -> None:
     if len(set(definition.key)) != len(definition.key):
         raise DefinitionError(f"{where}: a key column is named twice")
     if definition.kind == "rollup":
-        if definition.depends or definition.ttl:
+        if definition.depends or definition.flush or definition.ttl:
             raise DefinitionError(
-                f"{where}: a rollup has neither depends nor ttl", hint="It is refreshed: -- refresh_every: 5m"
+                f"{where}: a rollup has neither depends nor flush nor ttl",
+                hint="It is refreshed: -- refresh_every: 5m",
             )
     elif definition.refresh_every:
         raise DefinitionError(
             f"{where}: refresh_every is for rollups",
             hint="A cached view is always exact; -- ttl: limits its age.",
         )
-    elif not definition.depends:
+    elif definition.depends and definition.flush:
         raise DefinitionError(
-            f"{where}: no dependency is declared",
-            hint="Add `-- depends: table(column) = (view_column)` lines.",
+            f"{where}: flush is for derived dependencies",
+            hint="Beside depends lines write `-- depends: table flush`, or leave the depends lines away.",
         )
 
 

@@ -14,7 +14,7 @@ from psycopg import sql
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from meshcache_pg import render_marks
+from meshcache_pg import confidential, render_marks, session
 from meshcache_pg.conditions import Column, ResolvedDependency
 from meshcache_pg.database import (
     DEPENDENTS_HINT,
@@ -24,6 +24,7 @@ from meshcache_pg.database import (
     translated,
 )
 from meshcache_pg.definition import Definition
+from meshcache_pg.deriving import check_declared, check_flushes, complete
 from meshcache_pg.errors import DefinitionError, NotInstalled, PlanRefused
 from meshcache_pg.render import (
     CORE,
@@ -36,7 +37,7 @@ from meshcache_pg.render import (
 )
 from meshcache_pg.render_marks import MarkedSource, MarkTable
 from meshcache_pg.resolve import check_functions, check_readable, resolve, source_columns, table_columns
-from meshcache_pg.sql import made_by, query
+from meshcache_pg.sql import Identifier, made_by, query
 from meshcache_pg.sql import text as sql_text
 
 LOCK_TIMEOUT = "500ms"
@@ -59,7 +60,8 @@ def install(connection: Connection, definition: Definition) -> int:
     try:
         drop_objects(connection, definition.name)
         view_id = _register(connection, definition)
-        source = sql_text(sql.Identifier(CORE, f"{definition.name}_source"))
+        name = Identifier(CORE, f"{definition.name}_source")
+        source = sql_text(name.sql)
         execute_ddl(connection, f"create view {source} as {definition.query}")
         oid = connection.scalar(text("select cast(cast(:name as regclass) as oid)::bigint"), {"name": source})
         columns = source_columns(connection, definition, oid)
@@ -67,12 +69,23 @@ def install(connection: Connection, definition: Definition) -> int:
         if definition.kind == "rollup":
             _install_rollup(connection, definition)
             return view_id
-        dependencies = resolve(connection, definition)
+        hidden: tuple[str, ...] = ()
+        if definition.depends:
+            dependencies = resolve(connection, definition)
+            check_declared(connection, definition, oid, dependencies)
+        else:
+            derived = complete(connection, definition, name, oid)
+            oid, hidden = derived.oid, derived.hidden
+            dependencies = resolve(connection, derived.definition)
+            check_flushes(connection, definition, derived.found)
+            columns = list(table_columns(connection, oid).values())
         check_readable(connection, definition, oid, dependencies)
+        session.check(connection, definition, oid)
+        confidential.check(connection, definition, oid)
         dependencies = check_functions(connection, definition, oid, dependencies)
         stored = [_store(connection, view_id, n, d) for n, d in enumerate(dependencies)]
         server = connection.scalar(text("select current_setting('server_version_num')::integer"))
-        renderer = ViewRenderer(view_id, definition, columns, stored, server)
+        renderer = ViewRenderer(view_id, definition, columns, stored, server, hidden=hidden)
         for statement in renderer.statements():
             execute_ddl(connection, statement)
         _revoke(connection, view_functions(definition.name))
@@ -185,6 +198,7 @@ def _store(
             "view_id": view_id,
             "position": position,
             "source_id": source_id,
+            "source_name": sql_text(found.relation.sql),
             "mark_id": mark_id,
             "kind": found.kind,
             "view_columns": list(found.view_columns),

@@ -53,7 +53,7 @@ class ViewRenderer(FillRenderer):
 
     def _shape(self) -> sql.Composed:
         wanted = {term.column for index in self.definition.all_indexes() for term in index}
-        payload = [n for n in self.names if n not in self.definition.key and n not in wanted]
+        payload = [n for n in self.stored if n not in self.definition.key and n not in wanted]
         silent = [compose("cache_table", "no_statistics", column=ident(n)) for n in payload]
         return compose(
             "cache_table", "shape", name=self.name, keys=self._keys(), no_statistics=joined(silent, "\n")
@@ -99,7 +99,7 @@ class ViewRenderer(FillRenderer):
             stale=self.stale,
             hits=self.hits,
             source=self.source,
-            s_columns=columns_of("s", self.names),
+            s_columns=columns_of("s", self.stored),
             usable=self.when.usable(),
             pending=self.when.pending(),
             candidates=self.when.candidates(),
@@ -145,7 +145,7 @@ class ViewRenderer(FillRenderer):
 
     def _result(self) -> sql.Composed:
         return sql.SQL(", ").join(
-            sql.SQL("{} {}").format(ident(n), raw_type(t)) for n, t in self.types.items()
+            sql.SQL("{} {}").format(ident(n), raw_type(self.types[n])) for n in self.names
         )
 
     def _get(self) -> sql.Composed:

@@ -24,7 +24,9 @@ FILL_KEY_LIMIT = 100
 
 
 class FillRenderer:
-    """Names and writers of one cached view. `view_id` is its catalog id, `server` the server_version_num."""
+    """Names and writers of one cached view. `view_id` is its catalog id, `server` the server_version_num,
+    `hidden` are those of the columns that only the cache itself reads.
+    """
 
     def __init__(
         self,
@@ -33,9 +35,13 @@ class FillRenderer:
         columns: Sequence[Column],
         dependencies: Sequence[ResolvedDependency],
         server: int,
+        *,
+        hidden: Sequence[str] = (),
     ) -> None:
         self.definition = definition
-        self.names = [c.name for c in columns]
+        # What the cache table and the source view have, and of that what readers see.
+        self.stored = [c.name for c in columns]
+        self.names = [name for name in self.stored if name not in hidden]
         self.types = {c.name: c.type for c in columns}
         by_name = {c.name: c for c in columns}
         self.key = [by_name[k] for k in definition.key]
@@ -90,7 +96,7 @@ class FillRenderer:
             "on_conflict",
             keys=self._keys(),
             assignments=sql.SQL(", ").join(
-                sql.SQL("{} = {}").format(ident(n), sql.Identifier("excluded", n)) for n in self.names
+                sql.SQL("{} = {}").format(ident(n), sql.Identifier("excluded", n)) for n in self.stored
             ),
         )
 
@@ -106,8 +112,8 @@ class FillRenderer:
             "name": self.name,
             "source": self.source,
             "view_id": self.view_id,
-            "columns": sql.SQL(", ").join(ident(n) for n in self.names),
-            "s_columns": columns_of("s", self.names),
+            "columns": sql.SQL(", ").join(ident(n) for n in self.stored),
+            "s_columns": columns_of("s", self.stored),
             "expires_at": expires,
             "on_conflict": self._on_conflict(),
             "may_fill": self._may_fill(),

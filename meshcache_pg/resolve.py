@@ -3,6 +3,7 @@ table that the SELECT reads covered? What passes here can only be stale where th
 dependency.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,7 +17,7 @@ from meshcache_pg.definition import Definition, Depends
 from meshcache_pg.errors import DefinitionError, MissingRight
 from meshcache_pg.sql import Identifier, query
 
-_BOOKKEEPING = frozenset({"_filled_in", "_filled_by", "_filled_at", "_expires_at", "_origin"})
+_BOOKKEEPING = re.compile(r"_(filled_in|filled_by|filled_at|expires_at|origin|carried_\d+)\Z")
 _KINDS = {
     "v": "is a view: declare the tables that it reads",
     "m": "is a materialized view, whose changes no trigger sees: read its tables instead",
@@ -46,7 +47,7 @@ def source_columns(connection: Connection, definition: Definition, oid: int) -> 
     name = definition.name
     rows = _column_rows(connection, oid)
     for row in rows:
-        if row.name in _BOOKKEEPING:
+        if _BOOKKEEPING.match(row.name):
             raise DefinitionError(
                 f"{name}: the output column {row.name!r} has a reserved name", hint="Rename it: AS …"
             )

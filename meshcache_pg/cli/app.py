@@ -22,7 +22,7 @@ DECLARE: Verbs = (
     (
         "create",
         declare.create,
-        "meshcache create card --key id --query 'select id, name from item' --depends 'item(id) = (id)'",
+        "meshcache create card --key id --query 'select id, name from item'",
     ),
     ("drop", declare.drop, "meshcache drop card --yes"),
     ("suspend", declare.suspend, "meshcache suspend orders order_lines"),

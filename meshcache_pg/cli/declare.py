@@ -72,9 +72,13 @@ def create(
         Literal["on_demand", "complete"] | None,
         typer.Option("--coverage", help="Asked keys only, or all rows."),
     ] = None,
+    flush: Annotated[
+        list[str] | None,
+        typer.Option("--flush", metavar="TABLE", help="Any change of it may make every row stale."),
+    ] = None,
     depends: Annotated[
         list[str] | None,
-        typer.Option("--depends", metavar="TEXT", help="Such as: orders(id) = (id) columns (id, status)."),
+        typer.Option("--depends", metavar="TEXT", help="Such as: orders(id) = (id); else it is derived."),
     ] = None,
     tenant: Annotated[
         str | None, typer.Option("--tenant", metavar="COLUMN", help="The tenant column.")
@@ -119,6 +123,7 @@ def create(
         "index": index or [],
         "ttl": [ttl],
         "refresh_every": [refresh_every],
+        "flush": [", ".join(flush or [])],
         "depends": depends or [],
         "grant": [", ".join(grant or [])],
     }

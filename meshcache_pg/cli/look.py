@@ -145,6 +145,7 @@ def _as_data(view: "InstalledView") -> dict[str, Any]:
         "ttl_seconds": view.ttl,
         "refresh_every_seconds": view.refresh_every,
         "readers": view.readers,
+        "secrets": view.secrets,
         "applied_at": view.applied_at,
         "whole": view.whole,
     }
@@ -169,6 +170,9 @@ def _show_list(run: Run, views: list["InstalledView"]) -> None:
         for view in views
     ]
     run.out.table(("name", "kind", "key", "limit", "state"), rows)
+    for view in views:
+        if view.secrets:
+            run.out.say(f"{view.name} copies what looks like a secret: {', '.join(view.secrets)}")
     if not all(view.whole for view in views):
         run.out.warn("objects of damaged views are missing; apply their definitions again")
 

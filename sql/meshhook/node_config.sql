@@ -4,7 +4,6 @@
 -- coverage: on_demand
 -- tenant: project_id
 -- ttl: 24h
--- depends: workflow_definitions(id) = (workflow_id) columns (id, project_id, definition)
 select
     d.id as workflow_id,
     node.node_id as node_id,

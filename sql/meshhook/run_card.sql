@@ -5,9 +5,6 @@
 -- tenant: project_id
 -- index: project_id, created_at desc, id desc
 -- index: workflow_id, created_at desc, id desc
--- depends: workflow_runs(id) = (id) columns (id, project_id, workflow_id, status, started_at,
---     finished_at, created_at, updated_at)
--- depends: workflow_definitions(id) = (workflow_id) columns (id, slug, name, version)
 select
     r.id as id,
     r.project_id as project_id,

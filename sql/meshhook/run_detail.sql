@@ -5,10 +5,6 @@
 -- coverage: on_demand
 -- tenant: project_id
 -- ttl: 1h
--- depends: workflow_runs(id) = (run_id) columns (id, project_id, workflow_id, status, started_at,
---     finished_at, created_at, updated_at)
--- depends: workflow_definitions(id) = (workflow_id) columns (id, slug, name, version)
--- depends: workflow_events(run_id) = (run_id) columns (id, run_id, ts, type, payload)
 select
     r.id as run_id,
     r.project_id as project_id,

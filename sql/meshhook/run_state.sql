@@ -5,8 +5,6 @@
 -- coverage: on_demand
 -- tenant: project_id
 -- ttl: 1h
--- depends: workflow_runs(id) = (run_id) columns (id, project_id, workflow_id, status)
--- depends: workflow_events(run_id) = (run_id) columns (id, run_id, ts, type, payload)
 select
     r.id as run_id,
     r.project_id as project_id,

@@ -4,7 +4,6 @@
 -- key: slug
 -- coverage: complete
 -- tenant: project_id
--- depends: workflow_definitions(slug) = (slug) columns (slug, version, created_at, id, project_id)
 select distinct on (d.slug)
     d.slug as slug,
     d.id as workflow_id,

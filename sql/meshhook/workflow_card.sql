@@ -4,10 +4,6 @@
 -- key: id
 -- coverage: complete
 -- tenant: project_id
--- depends: workflow_definitions(id) = (id) columns (id, project_id, slug, version, name, description,
---     status, user_id, definition, created_at, updated_at)
--- depends: workflow_runs(workflow_id) = (id) columns (id, workflow_id, status, created_at)
--- depends: projects(id) = (project_id) columns (id, name)
 select
     d.id as id,
     d.project_id as project_id,

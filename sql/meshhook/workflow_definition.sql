@@ -4,9 +4,6 @@
 -- coverage: on_demand
 -- tenant: project_id
 -- ttl: 24h
--- depends: workflow_definitions(id) = (id) columns (id, project_id, slug, version, name, description,
---     status, user_id, definition, created_at, updated_at)
--- depends: projects(id) = (project_id) columns (id, name)
 select
     d.id as id,
     d.project_id as project_id,

@@ -53,6 +53,7 @@ create table meshcache.dependency (
     view_id integer not null references meshcache.cached_view on delete cascade,
     position integer not null,
     source_id integer not null references meshcache.source_table,
+    source_name text not null,
     mark_id integer references meshcache.mark_table,
     kind text not null check (kind in ('key', 'carried', 'linked', 'flush')),
     view_columns text[] not null,
@@ -63,6 +64,8 @@ create table meshcache.dependency (
 );
 comment on table meshcache.dependency is
 'What a row of a cached view depends on: rows of the source table whose marked columns equal view_columns (through links, where given).';
+comment on column meshcache.dependency.source_name is
+'What the table was called when the view was applied: plan sees that it was renamed, or made anew.';
 comment on column meshcache.dependency.matter_columns is 'Columns whose change leaves a mark; null means every column.';
 
 create table meshcache.rollup_refresh (

@@ -141,9 +141,12 @@ select meshcache._reserve_pages(cast(:mark_table as regclass));
 -- name: insert_dependency
 -- One dependency of a view.
 insert into meshcache.dependency (
-    view_id, position, source_id, mark_id, kind, view_columns, links, matter_columns, has_children
+    view_id, position, source_id, source_name, mark_id, kind, view_columns, links, matter_columns, has_children
 )
-values (:view_id, :position, :source_id, :mark_id, :kind, :view_columns, cast(:links as jsonb), :matter, :has_children);
+values (
+    :view_id, :position, :source_id, :source_name, :mark_id, :kind, :view_columns, cast(:links as jsonb), :matter,
+    :has_children
+);
 
 -- name: delete_dependencies
 -- Before a view is declared anew, or dropped.
@@ -279,7 +282,10 @@ select
         inner join pg_language as l on l.oid = p.prolang
         where p.provolatile = 'v'
             -- One that is not immutable may read tables, which nobody would watch.
-            or (p.provolatile = 's' and l.lanname not in ('internal', 'c'))
+            or (
+                p.provolatile = 's' and l.lanname not in ('internal', 'c')
+                and p.pronamespace <> 'pg_catalog'::regnamespace
+            )
             or p.oid = any(array[
                 'now()'::regprocedure, 'statement_timestamp()'::regprocedure, 'transaction_timestamp()'::regprocedure,
                 'current_setting(text)'::regprocedure, 'current_setting(text, boolean)'::regprocedure,
@@ -292,8 +298,13 @@ select
 from trees as t;
 
 -- name: moved_names
--- Whether table names of a definition now lead to other tables than those that carry its triggers.
-select count(*) > 0
+-- Whether table names of a definition now lead to other tables than those that carry its triggers, or these have
+-- other names than when it was applied.
+select exists (
+    select from meshcache.dependency as d
+    inner join meshcache.source_table as s on s.id = d.source_id
+    where d.view_id = :view_id and to_regclass(d.source_name) is distinct from s.relation
+) or count(*) > 0
 from unnest(cast(:names as text[])) as w (name)
 where to_regclass(w.name) is null
     or not exists (

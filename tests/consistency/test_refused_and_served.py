@@ -76,7 +76,6 @@ def kept_right_or_refused(
             "i.id, i.changed::text as x",
             "set timezone = 'Asia/Tokyo'",
             id="text of a moment",
-            marks=pytest.mark.xfail(strict=True, reason="a cast to text has no function in pg_depend"),
         ),
     ],
 )

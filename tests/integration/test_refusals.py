@@ -37,7 +37,7 @@ TEXTS: dict[str, tuple[str, str, str]] = {
     "too long name": ("name: card", "name: " + "c" * 49, "ccc"),
     "no key": ("-- key: id\n", "", "key"),
     "key named twice": ("-- key: id", "-- key: id, id", "key"),
-    "no dependency": ("-- depends: customers(id) = (id)\n", "", "depend"),
+    "unreadable tables to flush": ("depends: customers(id) = (id)", "flush: customers id", "customers id"),
     "unreadable dependency": ("customers(id) = (id)", "customers id = id", "customers id = id"),
     "unequal sides": ("customers(id) = (id)", "customers(id, name) = (id)", "pairs"),
     "no select": ("select c.id, c.name from customers as c", "", "SELECT"),
@@ -134,7 +134,7 @@ REFUSED: dict[str, tuple[str, list[str]]] = {
     ),
     "json mark": (
         HEADER + "-- depends: documents(body) = (body)\nselect d.id, d.body from documents as d",
-        ["json"],
+        ["documents(body)", "documents(id) = (id)"],
     ),
     "pseudo-type": (GOOD.replace("c.name", "row(c.id, c.name) as pair"), ["pair", "record"]),
     "reserved column": (GOOD.replace("c.name", "c.name as _origin"), ["_origin", "reserved"]),

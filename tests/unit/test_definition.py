@@ -119,9 +119,24 @@ def test_what_cannot_be_read_is_refused_with_the_file_and_the_reason(
     assert str(refused.value).startswith("views/order_card.sql: ")
 
 
-def test_a_cached_view_without_dependencies_is_refused() -> None:
-    with pytest.raises(DefinitionError, match="no dependency"):
-        parse("-- key: id\nselect 1 as id", "a.sql")
+def test_a_cached_view_need_not_say_what_it_depends_on() -> None:
+    assert parse("-- key: id\nselect 1 as id", "a.sql").depends == ()
+
+
+def test_tables_to_flush_are_read_as_written() -> None:
+    definition = parse('-- key: id\n-- flush: a, s."B, c"\nselect 1 as id', "a.sql")
+    assert definition.flush == ("a", 's."B, c"')
+
+
+@pytest.mark.parametrize("flush", ["a b", "a,", "a(b)", "-- depends"])
+def test_tables_to_flush_that_cannot_be_read(flush: str) -> None:
+    with pytest.raises(DefinitionError, match="cannot read the tables"):
+        parse(f"-- key: id\n-- flush: {flush}\nselect 1 as id", "a.sql")
+
+
+def test_flush_is_for_derived_dependencies() -> None:
+    with pytest.raises(DefinitionError, match="derived"):
+        parse("-- key: id\n-- flush: a\n-- depends: b(id) = (id)\nselect 1 as id", "a.sql")
 
 
 @pytest.mark.parametrize("header", ["-- ttl: 1h", "-- depends: a flush", "-- coverage: complete"])

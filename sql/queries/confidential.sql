@@ -1,0 +1,8 @@
+-- What meshcache_pg/confidential.py asks the catalog.
+
+-- name: row_security
+-- Tables, of those given, whose rows are not for everybody.
+select c.oid::regclass::text as name
+from pg_class as c
+where c.oid = any(cast(:oids as oid[])) and c.relrowsecurity
+order by 1;
