@@ -20,7 +20,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Literal, TypeVar
 
+from meshcache_pg import headers
 from meshcache_pg.errors import DefinitionError
+from meshcache_pg.headers import Depends, IndexTerm
 
 Kind = Literal["cached_view", "rollup"]
 Coverage = Literal["complete", "on_demand"]
@@ -67,66 +69,10 @@ _SUFFIXES = (
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 _HEADER = re.compile(r"--\s?([a-z_]+):(?:\s+(.*?))?\s*\Z")
 _CONTINUED = re.compile(r"--\s{4,}(\S.*?)\s*\Z")
-_DURATION = re.compile(r"(\d+)(ms|s|m|h|d)")
-_UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_ALLOWED = frozenset(("session", "row_security"))
 _KEYS = (
     *("name", "kind", "key", "coverage", "tenant", "index", "ttl", "refresh_every"),
     *("depends", "flush", "grant", "allow", "allow_secret"),
 )
-_IDENT = r'(?:"(?:[^"]|"")+"|[^\W\d][\w$]*)'
-_TABLE = rf"{_IDENT}(?:\.{_IDENT})?"
-_TABLES = re.compile(rf"{_TABLE}(?:\s*,\s*{_TABLE})*\Z")
-_DOTTED = rf"{_IDENT}(?:\.{_IDENT}){{1,2}}"
-_DOTTED_LIST = re.compile(rf"{_DOTTED}(?:\s*,\s*{_DOTTED})*\Z")
-_COLUMNS = rf"\(\s*({_IDENT}(?:\s*,\s*{_IDENT})*)\s*\)"
-_DEPENDS = re.compile(
-    rf"({_IDENT}(?:\.{_IDENT})?)\s*(?:{_COLUMNS}\s*((?:via\s+.+?)?)\s*=\s*{_COLUMNS}|(flush))"
-    rf"(?:\s+columns\s+{_COLUMNS})?\Z",
-    re.IGNORECASE,
-)
-_INDEX_TERM = re.compile(
-    rf"({_IDENT})(?:\s+(asc|desc))?(?:\s+nulls\s+(first|last))?\Z",
-    re.IGNORECASE,
-)
-_LINK = re.compile(
-    rf"via\s+({_IDENT}(?:\.{_IDENT})?)\s*\(\s*({_IDENT})\s*->\s*({_IDENT})\s*\)\s*",
-    re.IGNORECASE,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """A step from a marked value towards the key: look it up in `from_column`, go on with `to_column`."""
-
-    table: str
-    from_column: str
-    to_column: str
-
-
-@dataclass(frozen=True, slots=True)
-class Depends:
-    """One declared dependency: rows of `table` whose `columns`, through `links`, equal `view_columns`.
-
-    `matter` are the columns whose change is of interest; None means all. A flush has no columns: any change
-    of the table makes every row stale. Table names are as written, quoted or not, and are resolved by the
-    search_path.
-    """
-
-    table: str
-    columns: tuple[str, ...] = ()
-    view_columns: tuple[str, ...] = ()
-    links: tuple[Link, ...] = ()
-    matter: tuple[str, ...] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class IndexTerm:
-    """One column of an index; `nulls_first` None is PostgreSQL's default for the direction."""
-
-    column: str
-    descending: bool = False
-    nulls_first: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,94 +130,6 @@ def check_name(name: str, where: str) -> None:
         )
 
 
-def parse_duration(value: str, where: str) -> timedelta:
-    """`1h30m`, `90s`, `250ms`, `7d`: positive, units in that spelling."""
-    found = _DURATION.findall(value)
-    if not found or "".join(a + b for a, b in found) != value.replace(" ", ""):
-        raise DefinitionError(
-            f"{where}: {value!r} is no duration", hint="Write it like 30s, 15m, 1h30m or 7d."
-        )
-    total = sum((timedelta(**{_UNITS[unit]: int(number)}) for number, unit in found), timedelta())
-    if total <= timedelta():
-        raise DefinitionError(f"{where}: the duration {value!r} is not positive")
-    return total
-
-
-def _names(value: str) -> tuple[str, ...]:
-    """Split `a, "B c"` into names as the catalog has them: unquoted ones are folded to lowercase."""
-    found = re.findall(_IDENT, value)
-    return tuple(n[1:-1].replace('""', '"') if n.startswith('"') else n.lower() for n in found)
-
-
-def _tables(value: str, where: str) -> tuple[str, ...]:
-    """Split `a, s."B c"` into table names as they are written."""
-    if not _TABLES.match(value):
-        raise DefinitionError(
-            f"{where}: cannot read the tables {value!r}", hint="Write -- flush: table, schema.table"
-        )
-    return tuple(re.findall(_TABLE, value))
-
-
-def _columns(value: str, where: str) -> tuple[tuple[str, ...], ...]:
-    """Split `a.x, s.b."Y"` into columns, each by its names."""
-    if not _DOTTED_LIST.match(value):
-        raise DefinitionError(
-            f"{where}: cannot read the columns {value!r}", hint="Write -- allow_secret: table.column"
-        )
-    return tuple(_names(match[0]) for match in re.finditer(_DOTTED, value))
-
-
-def _allowed(value: str, where: str) -> frozenset[str]:
-    found = frozenset(_names(value))
-    if found - _ALLOWED:
-        raise DefinitionError(
-            f"{where}: allow cannot be {', '.join(sorted(found - _ALLOWED))}",
-            hint=f"It is one or more of: {', '.join(sorted(_ALLOWED))}.",
-        )
-    return found
-
-
-def _depends(value: str, where: str) -> Depends:
-    match = _DEPENDS.match(value)
-    if not match:
-        raise DefinitionError(
-            f"{where}: cannot read the dependency {value!r}",
-            hint="Write `table(column) = (view_column) columns (a, b)`, "
-            "`table(column) via link(a -> b) = (view_column)`, or `table flush`.",
-        )
-    table, columns, via, view_columns, _flush, matter = match.groups()
-    links = tuple(Link(link_table, *_names(a), *_names(b)) for link_table, a, b in _LINK.findall(via or ""))
-    if via and _LINK.sub("", via).strip():
-        raise DefinitionError(f"{where}: cannot read the links {via!r}", hint="Write `via table(a -> b)`.")
-    wanted, given = _names(view_columns or ""), _names(columns or "")
-    if len(wanted) != len(given) or (links and len(given) != 1):
-        raise DefinitionError(
-            f"{where}: {value!r} pairs {len(given)} with {len(wanted)} columns",
-            hint="Both sides need the same number; a linked dependency has one.",
-        )
-    return Depends(table, given, wanted, links, _names(matter) if matter else None)
-
-
-def _index(value: str, where: str) -> tuple[IndexTerm, ...]:
-    terms: list[IndexTerm] = []
-    for written in value.split(","):
-        match = _INDEX_TERM.match(written.strip())
-        if not match:
-            raise DefinitionError(
-                f"{where}: cannot read the index {value!r}",
-                hint="Write output columns with their order: `-- index: project_id, created_at desc`.",
-            )
-        column, direction, nulls = match.groups()
-        terms.append(
-            IndexTerm(
-                _names(column)[0],
-                (direction or "").lower() == "desc",
-                None if nulls is None else nulls.lower() == "first",
-            )
-        )
-    return tuple(terms)
-
-
 def _headers(lines: Iterable[str], where: str) -> Iterator[tuple[str, str]]:
     """Header lines as (key, value), continued lines joined; comment lines come with the key ''."""
     key, value = "", ""
@@ -312,9 +170,9 @@ def parse(text: str, where: str) -> Definition:
         elif not value:
             raise DefinitionError(f"{where}: the header {key!r} has no value")
         elif key == "depends":
-            depends.append(_depends(value, where))
+            depends.append(headers.dependency(value, where))
         elif key == "index":
-            indexes.append(_index(value, where))
+            indexes.append(headers.index(value, where))
         elif key in single:
             raise DefinitionError(f"{where}: the header {key!r} is there twice")
         else:
@@ -322,20 +180,24 @@ def parse(text: str, where: str) -> Definition:
     definition = Definition(
         name=single.get("name", Path(where).stem),
         kind=_choice(single, "kind", _KINDS, "cached_view", where),
-        key=_names(single.get("key", "")),
+        key=headers.names(single.get("key", "")),
         query=query,
         coverage=_choice(single, "coverage", _COVERAGES, "on_demand", where)
         if single.get("kind") != "rollup"
         else None,
-        tenant=_names(single["tenant"])[0] if "tenant" in single else None,
-        ttl=parse_duration(single["ttl"], where) if "ttl" in single else None,
-        refresh_every=parse_duration(single["refresh_every"], where) if "refresh_every" in single else None,
+        tenant=headers.names(single["tenant"])[0] if "tenant" in single else None,
+        ttl=headers.parse_duration(single["ttl"], where) if "ttl" in single else None,
+        refresh_every=headers.parse_duration(single["refresh_every"], where)
+        if "refresh_every" in single
+        else None,
         depends=tuple(depends),
         indexes=tuple(indexes),
-        flush=_tables(single["flush"], where) if "flush" in single else (),
-        allow=_allowed(single.get("allow", ""), where),
-        allow_secret=_columns(single["allow_secret"], where) if "allow_secret" in single else (),
-        readers=_names(single.get("grant", "")),
+        flush=headers.tables(single["flush"], where) if "flush" in single else (),
+        allow=headers.allowed(single.get("allow", ""), where),
+        allow_secret=headers.qualified_columns(single["allow_secret"], where)
+        if "allow_secret" in single
+        else (),
+        readers=headers.names(single.get("grant", "")),
         description=" ".join(filter(None, description)),
         text=text,
     )
@@ -345,6 +207,10 @@ def parse(text: str, where: str) -> Definition:
             f"{where}: a rollup has no coverage", hint="It always holds every row of its SELECT."
         )
     return definition
+
+
+def _duration(single: dict[str, str], key: str, where: str) -> timedelta | None:
+    return headers.parse_duration(single[key], where) if key in single else None
 
 
 def _choice(

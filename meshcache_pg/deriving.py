@@ -16,9 +16,10 @@ from sqlalchemy.exc import DBAPIError
 from meshcache_pg import facts
 from meshcache_pg.conditions import ResolvedDependency
 from meshcache_pg.database import execute_ddl, qualified_names
-from meshcache_pg.definition import Definition, Depends, Link
+from meshcache_pg.definition import Definition
 from meshcache_pg.dependencies import Declared, Derivation, Found, Hidden, derive, weaker
 from meshcache_pg.errors import DefinitionError
+from meshcache_pg.headers import Depends, Link
 from meshcache_pg.scopes import Refused, Relation
 from meshcache_pg.sql import Identifier, query
 from meshcache_pg.sql import text as sql_text

@@ -12,7 +12,7 @@ from meshcache_pg.conditions import (
     ident,
     joined,
 )
-from meshcache_pg.definition import IndexTerm
+from meshcache_pg.headers import IndexTerm
 from meshcache_pg.render_fill import FillRenderer, raw_type
 from meshcache_pg.sql import compose, text
 

@@ -13,8 +13,9 @@ from sqlalchemy.engine import Row
 
 from meshcache_pg.conditions import Column, ResolvedDependency, ResolvedLink
 from meshcache_pg.database import qualified_names
-from meshcache_pg.definition import Definition, Depends
+from meshcache_pg.definition import Definition
 from meshcache_pg.errors import DefinitionError, MissingRight
+from meshcache_pg.headers import Depends
 from meshcache_pg.sql import Identifier, query
 
 _BOOKKEEPING = re.compile(r"_(filled_in|filled_by|filled_at|expires_at|origin|carried_\d+)\Z")

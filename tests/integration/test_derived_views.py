@@ -97,7 +97,7 @@ def test_derived_views_are_exact_and_marks_are_few(fresh: Database, coverage: st
     connection = set_up(fresh, TABLES, CARD.replace("COVERAGE", coverage), PAGE.replace("COVERAGE", coverage))
     checker = Checker.of(connection)
     checker.assert_exact(connection)
-    assert set(checker.origins) == {"hit", "card hit", "page hit"}
+    assert not any(origin.endswith(("miss", "stale", "bypass")) for origin in checker.origins)
     for statement, matters in WRITES:
         assert sweep(connection) == "done"
         before = marks(connection)

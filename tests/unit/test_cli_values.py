@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from meshcache_pg.cli.values import age, cell, counted, duration, moment, plain
-from meshcache_pg.definition import parse_duration
+from meshcache_pg.headers import parse_duration
 
 WHEN = datetime(2024, 2, 29, 12, 30, 1, 500, tzinfo=UTC)
 ID = uuid.UUID("12345678-1234-5678-1234-567812345678")

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from meshcache_pg.definition import Depends, IndexTerm, Link, load, parse, parse_duration
+from meshcache_pg.definition import load, parse
 from meshcache_pg.errors import DefinitionError
+from meshcache_pg.headers import Depends, IndexTerm, Link, parse_duration
 
 GOOD = """\
 -- What it serves,
