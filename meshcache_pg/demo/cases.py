@@ -57,8 +57,14 @@ _SLUGS: Final = """
 """
 # People look at what runs.
 _PROJECTS: Final = "select r.project_id, count(*) from workflow_runs as r group by 1 order by 1"
-_BUSY_PROJECTS: Final = """
-    select r.project_id, count(*) from workflow_runs as r group by 1 order by 2 desc, 1 limit 10
+# The half of the projects that runs least.
+_QUIET_PROJECTS: Final = """
+    select p.project_id, p.runs
+    from (
+        select r.project_id, count(*) as runs, percent_rank() over (order by count(*)) as place
+        from workflow_runs as r group by 1
+    ) as p
+    where p.place <= 0.5 order by p.project_id
 """
 _WORKFLOWS: Final = "select r.workflow_id, count(*) from workflow_runs as r group by 1 order by 1"
 # Every run of a workflow passes its nodes.
@@ -92,8 +98,8 @@ def cases(cache: MeshCache, connection: Connection) -> list[Case]:
     stats = StatsRepository(cache, connection)
     by_change = "where s.project_id = %s order by s.updated_at desc, s.id"
     return [
-        Case("workflow_card", "busy project", True, _BUSY_PROJECTS, by_change, WorkflowCard, workflows.cards),
-        Case("workflow_card", "any project", False, _PROJECTS, by_change, WorkflowCard, workflows.cards),
+        Case("workflow_card", "of a project", True, _PROJECTS, by_change, WorkflowCard, workflows.cards),
+        Case("workflow_card", "few runs", False, _QUIET_PROJECTS, by_change, WorkflowCard, workflows.cards),
         Case(
             "run_state", "under way", True, _RUNS_UNDER_WAY, "where s.run_id = %s", RunState, _one(runs.state)
         ),
