@@ -33,6 +33,7 @@ def words(page: str) -> set[str]:
     return {part for code in found for part in (code, *re.findall(r"--[\w-]+|[\w.]+", code))}
 
 
+@pytest.mark.newest_major
 @pytest.mark.parametrize(
     "page", [p for p in PAGES if any(b.verb != "not run" for b in blocks(p))], ids=name_of
 )

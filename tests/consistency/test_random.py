@@ -19,7 +19,7 @@ def run(database: Database, seed: int, steps: int) -> None:
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_no_read_ever_differs_from_its_source(installed: Database, seed: int) -> None:
-    run(installed, seed, 200)
+    run(installed, seed, 150)
 
 
 @pytest.mark.slow
