@@ -176,7 +176,7 @@ def test_what_is_accepted_is_exact(schema: str, life: Callable[[str], Life]) -> 
     lived.live(writes(schema))
     lived.checker.origins = Counter()
     lived.checker.assert_exact(lived.reader)
-    assert {origin for origin in lived.checker.origins if " " not in origin} == {"hit"}
+    assert {origin for origin in lived.checker.origins if " " not in origin} == {"hit", "quiet"}
     # Had one of these tables left no marks, it would have been found.
     read = {name: {table for table, _ in one.dependencies} for name, one in lived.answers.accepted.items()}
     assert {
