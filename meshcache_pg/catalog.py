@@ -236,8 +236,11 @@ def resume(connection: Connection, definitions: Sequence[Definition] = ()) -> li
 
     Raises DefinitionError where the old declaration does not fit the tables any more. Locks as for `apply`.
     """
-    steps = plan(connection, unfinished(connection, definitions))
-    steps = [step for step in steps if step.action != "keep" and step.definition is not None]
+    return _apply_changes(connection, unfinished(connection, definitions))
+
+
+def _apply_changes(connection: Connection, definitions: Sequence[Definition]) -> list[Step]:
+    steps = [step for step in plan(connection, definitions) if step.action != "keep" and step.definition]
     apply(connection, steps)
     return steps
 
@@ -253,8 +256,20 @@ def suspended(
     if current(connection) is None:
         yield []
         return
-    yield suspend(connection, tables)
-    resume(connection, definitions)
+    # The waits of the caller's own statements are the caller's business.
+    patience = connection.scalar(text("select current_setting('lock_timeout')"))
+    names = suspend(connection, tables)
+    _set_lock_timeout(connection, patience)
+    yield names
+    changed = {d.name for d in definitions}
+    # Only these: what was broken before is no reason for this transaction to fail.
+    left = [d for d in unfinished(connection) if d.name in names and d.name not in changed]
+    _apply_changes(connection, [*left, *definitions])
+    _set_lock_timeout(connection, patience)
+
+
+def _set_lock_timeout(connection: Connection, value: str) -> None:
+    connection.execute(text("select set_config('lock_timeout', :value, true)"), {"value": value})
 
 
 def drop(connection: Connection, name: str) -> None:

@@ -159,6 +159,19 @@ def test_the_block_is_one_transaction(shop: Shop) -> None:
     shop.check()
 
 
+def test_the_block_minds_its_own_business(shop: Shop) -> None:
+    # A view that somebody has broken, and the waits that the application allows itself.
+    shop.run("drop view meshcache.city_list")
+    with shop.engine().begin() as connection:
+        connection.execute(text("set local lock_timeout = '7s'"))
+        with suspended(connection, "order_lines"):
+            assert connection.scalar(text("show lock_timeout")) == "7s"
+            connection.execute(text("alter table order_lines alter column quantity type bigint"))
+        assert connection.scalar(text("show lock_timeout")) == "7s"
+    assert shop.value("select to_regclass('meshcache.city_list')") is None
+    shop.check("order_card", "customer_page")
+
+
 def test_suspend_and_resume_on_the_command_line(cli: RunCli, shop: Shop) -> None:
     assert cli("suspend", "orders", "-n").lines == [["suspend", "customer_page"], ["suspend", "order_card"]]
     assert shop.origins() == HIT

@@ -12,7 +12,7 @@ import pytest
 from psycopg import sql
 
 from meshcache_pg.conditions import FEW_MARKS
-from tests.fixtures.fix_shop import Shop, scalar
+from tests.fixtures.fix_shop import Shop, check, origin, scalar
 
 MARKS = 100_000
 
@@ -173,6 +173,22 @@ def test_a_hit_stays_a_probe_with_many_marks_pending(big_shop: Shop, view: str, 
         scalar(reader, sql.SQL("select _origin from meshcache.{}(5)").format(sql.Identifier(f"{view}_get")))
         == "hit"
     )
+
+
+@pytest.mark.parametrize("pending", [0, FEW_MARKS + 1])
+def test_a_linked_mark_is_found_from_either_end(big_shop: Shop, pending: int) -> None:
+    with big_shop.connect() as connection:
+        assert origin(connection, "customer_page", 5) == "hit"
+        add_marks(big_shop, pending)
+        assert origin(connection, "customer_page", 5) == "hit"
+        big_shop.run(
+            "update order_lines set quantity = quantity + 1"
+            " where id = (select min(l.id) from order_lines as l"
+            " inner join orders as o on o.id = l.order_id where o.customer_id = 5)"
+        )
+        assert origin(connection, "customer_page", 5) == "stale"
+        assert origin(connection, "customer_page", 6) == "hit"
+        check(connection, "customer_page")
 
 
 @pytest.mark.parametrize("lost", ["wiped", "vacuum full"])
