@@ -23,7 +23,8 @@ from meshcache_pg.database import make_engine, translated
 from meshcache_pg.definition import Definition
 from meshcache_pg.errors import DefinitionError, LockBusy, MeshcacheError
 from meshcache_pg.filling import Budget, Counts
-from meshcache_pg.repository import Origin, Row
+from meshcache_pg.making import Make, Row
+from meshcache_pg.repository import Origin
 from meshcache_pg.settings import Settings, load
 from meshcache_pg.statements import Target
 
@@ -93,15 +94,15 @@ class MeshCache:
     def view(self, view: str | Definition, where: Connection | Session) -> BoundView[Row]: ...
 
     @overload
-    def view(
-        self, view: str | Definition, where: Connection | Session, make: Callable[[Row], T]
-    ) -> BoundView[T]: ...
+    def view(self, view: str | Definition, where: Connection | Session, make: Make[T]) -> BoundView[T]: ...
 
     def view(
-        self, view: str | Definition, where: Connection | Session, make: Callable[[Row], Any] = dict
+        self, view: str | Definition, where: Connection | Session, make: Make[Any] = dict
     ) -> BoundView[Any]:
-        """One cached view (or rollup) for reads on the caller's Connection or Session; `make` turns rows into
-        values, which are dicts without it.
+        """One cached view (or rollup) for reads on the caller's Connection or Session.
+
+        `make` says what a row becomes: a dataclass that has the view's columns as its fields, or whatever a
+        function makes of the row as a dict. Without it, rows are dicts.
 
         Given a Definition, reads work before it is applied and without any right on the cache: its SELECT
         answers.
@@ -140,7 +141,7 @@ class MeshCache:
             self.forget(target.name)
         elif missed and not read.wrote:
             self._fill(target, missed)
-        elif any(origin == Origin.BYPASS for _, origin, _ in read.rows):
+        elif Origin.BYPASS in read.origins:
             self._reopen()
         if self.counts.is_due:
             self.flush()
