@@ -33,6 +33,9 @@ class ViewRenderer(FillRenderer):
         yield text(self._shape())
         for index in self.definition.all_indexes():
             yield text(compose("cache_table", "index", name=self.name, columns=index_columns(index)))
+        yield text(self._usable("usable", self.when.usable_now()))
+        if self.complete:
+            yield text(self._usable("quiet", self.when.quiet_now()))
         yield text(self._hits_view())
         yield text(self._fresh_view())
         if self.complete:
@@ -59,6 +62,10 @@ class ViewRenderer(FillRenderer):
             "cache_table", "shape", name=self.name, keys=self._keys(), no_statistics=joined(silent, "\n")
         )
 
+    def _usable(self, what: str, condition: sql.Composed) -> sql.Composed:
+        function = ident(f"_{self.definition.name}_{what}")
+        return compose("live_view", "usable", function=function, usable=condition)
+
     def _rows_view(self) -> sql.Composed:
         return compose(
             "live_view",
@@ -78,8 +85,7 @@ class ViewRenderer(FillRenderer):
             quiet=self.quiet,
             name=self.name,
             c_columns=columns_of("c", self.names),
-            usable=self.when.usable(),
-            pending=self.when.pending(),
+            is_quiet=self.when.is_quiet(),
         )
 
     def _bypass_view(self) -> sql.Composed:
@@ -93,17 +99,45 @@ class ViewRenderer(FillRenderer):
         )
 
     def _stale_view(self) -> sql.Composed:
+        arrays: list[sql.Composable] = []
+        branches: list[sql.Composable] = []
+        before: list[sql.Composable] = []
+        for number, values in enumerate(self.when.marked_values(), 1):
+            names = [ident(f"d{number}_{n}") for n in range(1, len(values) + 1)]
+            matches = joined(
+                [
+                    compose("fresh", "is_marked", column=ident(column), array=name)
+                    for (column, _), name in zip(values, names, strict=True)
+                ]
+            )
+            arrays += [
+                sql.SQL("{} as {}").format(array, name)
+                for (_, array), name in zip(values, names, strict=True)
+            ]
+            branches.append(
+                compose(
+                    "live_view",
+                    "stale_branch",
+                    s_columns=columns_of("s", self.stored),
+                    source=self.source,
+                    first_array=names[0],
+                    matches=matches,
+                    not_before=joined(before, " "),
+                    hits=self.hits,
+                    same_key=self._same("h", "s"),
+                )
+            )
+            before.append(sql.SQL("and ({}) is not true").format(matches))
+        nothing = compose(
+            "live_view", "no_branch", s_columns=columns_of("s", self.stored), source=self.source
+        )
         return compose(
             "live_view",
             "stale_view",
             stale=self.stale,
-            hits=self.hits,
-            source=self.source,
-            s_columns=columns_of("s", self.stored),
+            arrays=joined(arrays, ", "),
             usable=self.when.usable(),
-            pending=self.when.pending(),
-            candidates=self.when.candidates(),
-            same_key=self._same("h", "s"),
+            branches=joined(branches or [nothing], " union all "),
         )
 
     def _hits_view(self) -> sql.Composed:
@@ -285,7 +319,12 @@ def public_functions(name: str) -> list[str]:
 
 
 def view_functions(name: str) -> list[str]:
-    """Names of the functions in schema meshcache that belong to one cached view."""
+    """Names of the functions in schema meshcache that belong to one cached view and not to everybody."""
     return public_functions(name) + [
         f"_{name}_{verb}" for verb in ("fill_all", "refresh", "resolve", "verify")
     ]
+
+
+def condition_functions(name: str) -> list[str]:
+    """Names of the functions that the views of one cached view call, whoever reads them."""
+    return [f"_{name}_{what}" for what in ("usable", "quiet")]
