@@ -20,13 +20,14 @@ select
     )
     and (
         v.kind = 'rollup' or (
-            select count(distinct p.proname) = 8
+            select count(distinct p.proname) = 10
             from pg_proc as p
             where p.pronamespace = 'meshcache'::regnamespace
                 and p.proname in (
                     v.name || '_get', v.name || '_miss', v.name || '_fill', v.name || '_invalidate',
                     '_' || v.name || '_fill_all', '_' || v.name || '_refresh',
-                    '_' || v.name || '_resolve', '_' || v.name || '_verify'
+                    '_' || v.name || '_resolve', '_' || v.name || '_verify',
+                    '_' || v.name || '_pick', '_' || v.name || '_compare'
                 )
         )
     ) as whole
