@@ -51,6 +51,18 @@ class ResolvedDependency:
     has_children: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """A dependency with its mark table `m`, the joins along its links, and what of them must equal the
+    view's columns, in their order.
+    """
+
+    dependency: ResolvedDependency
+    table: sql.Identifier
+    joins: sql.Composable
+    values: Sequence[sql.Composable]
+
+
 def ident(name: str) -> sql.Identifier:
     """One unqualified name, quoted."""
     return sql.Identifier(name)
@@ -127,6 +139,15 @@ class Conditions:
 
     def _marked(self) -> list[tuple[ResolvedDependency, sql.Identifier]]:
         return [(d, ident(f"mark_{d.mark_id}")) for d in self._dependencies if d.mark_id is not None]
+
+    def marked(self) -> list[Marked]:
+        """The dependencies that leave marks of their own."""
+        return [Marked(d, table, *self._mark_values(d)) for d, table in self._marked()]
+
+    @property
+    def sources(self) -> sql.Composable:
+        """What a wildcard may name: the source tables, and the view itself as a negative number."""
+        return self._sources
 
     def _no_mark(
         self, dependency: ResolvedDependency, mark_table: sql.Identifier, few_rows: bool

@@ -3,7 +3,7 @@ read, printed and tested without a database. The SQL itself is in sql/templates/
 together.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from psycopg import sql
 
@@ -13,7 +13,8 @@ from meshcache_pg.conditions import (
     joined,
 )
 from meshcache_pg.headers import IndexTerm
-from meshcache_pg.render_fill import FillRenderer, raw_type
+from meshcache_pg.render_fill import raw_type
+from meshcache_pg.render_verify import VerifyRenderer
 from meshcache_pg.sql import compose, text
 
 DATA = "meshcache_data"
@@ -24,7 +25,7 @@ CORE = "meshcache"
 VIEWS = ("rows", "bypass", "stale", "quiet", "fresh", "hits")
 
 
-class ViewRenderer(FillRenderer):
+class ViewRenderer(VerifyRenderer):
     """Everything that one cached view becomes; `statements` has it in order."""
 
     def statements(self) -> Iterator[str]:
@@ -51,7 +52,7 @@ class ViewRenderer(FillRenderer):
         yield text(self._refresh())
         yield text(self._resolve())
         yield text(self._invalidate())
-        yield text(self._verify())
+        yield from self.verifying()
         yield from self._comments()
 
     def _shape(self) -> sql.Composed:
@@ -240,31 +241,6 @@ class ViewRenderer(FillRenderer):
             mark=mark,
         )
 
-    def _verify(self) -> sql.Composed:
-        def key_object(alias: Callable[[str], sql.Composable]) -> sql.Composed:
-            return sql.SQL(", ").join(
-                sql.SQL("{}, {}").format(sql.Literal(k), alias(k)) for k in self.definition.key
-            )
-
-        first = self.definition.key[0]
-        return compose(
-            "verify",
-            "complete" if self.complete else "on_demand",
-            function=ident(f"_{self.definition.name}_verify"),
-            name=self.name,
-            source=self.source,
-            columns=columns_of("c", self.names),
-            s_columns=columns_of("s", self.names),
-            c_key=sql.Identifier("c", first),
-            s_key=sql.Identifier("s", first),
-            key_object=key_object(
-                lambda k: sql.SQL("coalesce({}, {})").format(sql.Identifier("c", k), sql.Identifier("s", k))
-            ),
-            same_key=self._same("c", "s"),
-            rows=self.rows,
-            **({} if self.complete else {"fresh_rows": self.fresh}),
-        )
-
     def _comments(self) -> Iterator[str]:
         name = self.definition.name
         note = self.definition.description or f"Cached view, key {', '.join(self.definition.key)}."
@@ -321,7 +297,7 @@ def public_functions(name: str) -> list[str]:
 def view_functions(name: str) -> list[str]:
     """Names of the functions in schema meshcache that belong to one cached view and not to everybody."""
     return public_functions(name) + [
-        f"_{name}_{verb}" for verb in ("fill_all", "refresh", "resolve", "verify")
+        f"_{name}_{verb}" for verb in ("fill_all", "refresh", "resolve", "verify", "pick", "compare")
     ]
 
 
