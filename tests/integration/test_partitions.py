@@ -305,6 +305,16 @@ def test_applying_again_does_not_cover_up_what_no_trigger_saw(shop: Shop) -> Non
     shop.check()
 
 
+def test_compiled_statements_see_the_same(parts: Shop) -> None:
+    # The servers of the tests do not compile; statements on partitions that look large are those that would.
+    with parts.connect(options="-c jit=on -c jit_above_cost=0") as connection:
+        check(connection, *VIEWS)
+        connection.execute("update events set account_id = 1 + account_id % 5 where id < 20")
+        check(connection, *VIEWS)
+        connection.execute("alter table events detach partition events_2")
+        check(connection, *VIEWS)
+
+
 def test_inheritance_children(bare_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(KEYS, "activity", "id")
     bare_shop.run(
