@@ -172,7 +172,9 @@ class PrivateServer:
         # psycopg loads here: finding and starting a server needs the standard library only.
         from meshcache_pg.embedded.databases import create_database  # noqa: PLC0415
 
-        create_database(self.dsn(), name, template)
+        # To copy the files takes a sixth of the time that it takes to log each of their pages, which is the
+        # default; the checkpoints that it needs bother nobody here.
+        create_database(self.dsn(), name, template, "file_copy" if self.major >= 15 else None)
         return self.dsn(name)
 
     def drop_database(self, name: str) -> None:
