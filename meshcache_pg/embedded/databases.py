@@ -4,11 +4,16 @@ import psycopg
 from psycopg import sql
 
 
-def create_database(dsn: str, name: str, template: str | None = None) -> None:
-    """Create a database on the server that `dsn` leads to; nobody may be connected to `template`."""
+def create_database(dsn: str, name: str, template: str | None = None, strategy: str | None = None) -> None:
+    """Create a database on the server that `dsn` leads to; nobody may be connected to `template`.
+
+    `strategy`: of the copy, as CREATE DATABASE knows it since PostgreSQL 15; None is the server's default.
+    """
     statement = sql.SQL("create database {}").format(sql.Identifier(name))
     if template is not None:
         statement += sql.SQL(" template {}").format(sql.Identifier(template))
+    if strategy is not None:
+        statement += sql.SQL(" strategy {}").format(sql.Literal(strategy))
     _execute(dsn, statement)
 
 

@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Mapping
+from pathlib import Path
 from subprocess import Popen
 
 from meshcache_pg.embedded import launch, reaper
@@ -14,23 +15,35 @@ from meshcache_pg.errors import EmbeddedServerError
 _SOCKET_PORT = 5432
 
 
-def make_cluster(place: Place, user: str, locale: str, timeout: float) -> None:
-    """Run initdb unless the directory holds a cluster already."""
+def make_cluster(place: Place, user: str, locale: str, seed: Path | None, timeout: float) -> None:
+    """Run initdb, or copy `seed`, unless the directory holds a cluster already."""
     if major_of(place.data_dir) is not None:
         return
+    # Half a cluster would be taken for a whole one by the next start.
+    place.lifeline.tell("remove", str(place.data_dir))
+    try:
+        launch.run(
+            _initdb(place, user, locale) if seed is None else ["cp", "-R", f"{seed}/.", str(place.data_dir)],
+            place.account,
+            place.lifeline,
+            place.socket_dir / "initdb.log",
+            timeout,
+        )
+    except BaseException:
+        reaper.remove(str(place.data_dir))
+        raise
+    if seed is not None:
+        # What the seed's server said is not what this one says.
+        place.log.unlink(missing_ok=True)
+    place.lifeline.tell("keep", str(place.data_dir))
+
+
+def _initdb(place: Place, user: str, locale: str) -> list[str]:
     command = [place.programs.program("initdb"), "-D", str(place.data_dir), "-U", user, "-E", "UTF8"]
     # These are for whoever starts a kept directory by other means: they get no open door.
     command += [f"--locale={locale}", "--auth-local=peer", "--auth-host=scram-sha-256"]
     # What is removed anyway need not survive a power cut.
-    command += ["--no-sync"] if place.temporary else []
-    # Half a cluster would be taken for a whole one by the next start.
-    place.lifeline.tell("remove", str(place.data_dir))
-    try:
-        launch.run(command, place.account, place.lifeline, place.socket_dir / "initdb.log", timeout)
-    except BaseException:
-        reaper.remove(str(place.data_dir))
-        raise
-    place.lifeline.tell("keep", str(place.data_dir))
+    return command + (["--no-sync"] if place.temporary else [])
 
 
 def start_server(

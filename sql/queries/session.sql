@@ -23,24 +23,28 @@ where p.oid = any(cast(:oids as oid[])) and p.provolatile = 's'
 
 -- name: types
 -- Types whose text depends on the settings of a session, and those made of them. JSON has its own form of dates.
-with recursive fickle (oid, in_json) as (
+-- What is made of what is collected once: asked anew for each type, it is a scan of all columns for each.
+with recursive made (base, oid) as materialized (
+    select t.typelem, t.oid from pg_type as t where t.typelem <> 0
+    union all
+    select t.typbasetype, t.oid from pg_type as t where t.typbasetype <> 0
+    union all
+    select r.rngsubtype, r.rngtypid from pg_range as r
+    union all
+    select a.atttypid, c.reltype from pg_attribute as a
+    inner join pg_class as c on c.oid = a.attrelid and c.reltype <> 0
+    where a.attnum > 0 and not a.attisdropped
+),
+fickle (oid, in_json) as (
     select b.type::regtype::oid, b.in_json
     from (
         values ('timestamptz', true), ('interval', true), ('money', true), ('bytea', true),
         ('date', false), ('timestamp', false)
     ) as b (type, in_json)
     union
-    select made.oid, f.in_json
+    select m.oid, f.in_json
     from fickle as f
-    inner join lateral (
-        select t.oid from pg_type as t where t.typelem = f.oid or t.typbasetype = f.oid
-        union all
-        select r.rngtypid from pg_range as r where r.rngsubtype = f.oid
-        union all
-        select c.reltype from pg_attribute as a
-        inner join pg_class as c on c.oid = a.attrelid and c.reltype <> 0
-        where a.atttypid = f.oid and a.attnum > 0 and not a.attisdropped
-    ) as made on true
+    inner join made as m on m.base = f.oid
 )
 select f.oid::bigint as oid, format_type(f.oid, null) as name, bool_or(f.in_json) as in_json
 from fickle as f

@@ -172,6 +172,33 @@ def test_what_is_kept_can_be_started_again(installation: Installation) -> None:
             reaper.remove(str(data_dir.parent))
 
 
+def test_a_server_may_begin_as_a_copy_of_another(cluster: PrivateServer, installation: Installation) -> None:
+    cluster.create_database("mine")
+    with psycopg.connect(cluster.dsn("mine")) as connection:
+        connection.execute("create unlogged table kept as select 1 as n")
+    system = "select system_identifier from pg_control_system()"
+    identifier = value_of(cluster.dsn(), system)
+    cluster.halt()
+    assert not cluster.is_running
+    cluster.halt()
+    with PrivateServer(installation, settings=TEST_SETTINGS, seed=cluster.data_dir) as copy:
+        assert copy.data_dir != cluster.data_dir
+        assert value_of(copy.dsn("mine"), "select n from kept") == 1
+        assert value_of(copy.dsn(), system) == identifier
+        copy.drop_database("mine")
+        # Its log begins with itself: the seed's server was shut down.
+        assert "shutting down" not in copy.log_tail(1000)
+    cluster.start()
+    assert value_of(cluster.dsn("mine"), "select n from kept") == 1
+
+
+def test_a_copy_of_what_is_not_there_leaves_nothing(installation: Installation, open_dir: Path) -> None:
+    server = PrivateServer(installation, data_dir=open_dir / "data", seed=open_dir / "nowhere")
+    with pytest.raises(EmbeddedServerError, match=r"cp failed with exit code 1:\n.*nowhere"):
+        server.start()
+    assert not (open_dir / "data" / "PG_VERSION").exists()
+
+
 def test_one_directory_has_one_server(installation: Installation, open_dir: Path) -> None:
     with PrivateServer(installation, data_dir=open_dir / "data") as server:
         with pytest.raises(EmbeddedServerError, match=f"already served by process {server.pid}"):

@@ -41,7 +41,9 @@ from meshcache_pg.meshhook import (
     sample,
 )
 from meshcache_pg.repository import Listing, Result
-from tests.fixtures.fix_db import Database, Server
+from tests.fixtures.fix_db import Database
+from tests.fixtures.fix_meshhook import add_sample
+from tests.fixtures.fix_templates import Templates
 
 ROWS: dict[str, type[Any]] = {
     "webhook_route": WebhookRoute,
@@ -251,25 +253,34 @@ def make_cache(dsn: str) -> MeshCache:
     )
 
 
-def build(server: Server, opened: ExitStack, *, cached: bool = True) -> Mesh:
+def build(templates: Templates, opened: ExitStack, *, cached: bool = True) -> Mesh:
     """A database with the application and its data and, if wanted, with the pack applied and filled."""
+    template = templates.of("mesh", add_sample)
+    if cached:
+        template = templates.of("cached mesh", _add_cache, template)
     name = f"mesh_{uuid.uuid4().hex[:16]}"
-    server.create_database(name)
+    templates.server.create_database(name, template)
     # Last in, first out: connections close before the database goes.
-    opened.callback(server.drop_database, name)
-    db = Database(server, name, opened)
+    opened.callback(templates.server.drop_database, name)
+    db = Database(templates.server, name, opened)
     engine = db.engine()
     with engine.begin() as connection:
-        sample.install_schema(connection)
-        sample.generate(connection, sample.Size.small())
         keys = Keys(*connection.execute(text(KEYS)).one())
     cache = opened.enter_context(make_cache(db.dsn))
     if cached:
+        # The template may be older than the rollups are allowed to become.
+        for one in pack():
+            if one.kind == "rollup":
+                cache.refresh(one.name, "all")
+    return Mesh(db, engine, cache, keys)
+
+
+def _add_cache(db: Database) -> None:
+    with make_cache(db.dsn) as cache:
         cache.migrate()
         cache.apply(pack())
         for one in pack():
             cache.refresh(one.name, "all")
-    return Mesh(db, engine, cache, keys)
 
 
 # A workflow that alone has its slug, and its newest run that has events.
@@ -286,24 +297,24 @@ KEYS = """
 
 
 @pytest.fixture(scope="session")
-def mesh(server: Server) -> Iterator[Mesh]:
+def mesh(templates: Templates) -> Iterator[Mesh]:
     """Shared by tests that leave everything as it was."""
     with ExitStack() as opened:
-        yield build(server, opened)
+        yield build(templates, opened)
 
 
 @pytest.fixture
-def own_mesh(server: Server) -> Iterator[Mesh]:
+def own_mesh(templates: Templates) -> Iterator[Mesh]:
     """For tests that commit or break something."""
     with ExitStack() as opened:
-        yield build(server, opened)
+        yield build(templates, opened)
 
 
 @pytest.fixture
-def bare_mesh(server: Server) -> Iterator[Mesh]:
+def bare_mesh(templates: Templates) -> Iterator[Mesh]:
     """The application alone: the cache was never installed."""
     with ExitStack() as opened:
-        yield build(server, opened, cached=False)
+        yield build(templates, opened, cached=False)
 
 
 def update_all(where: Where, keys: Keys) -> None:

@@ -12,17 +12,18 @@ import pytest
 from psycopg import sql
 
 from meshcache_pg.embedded import Installation, PrivateServer
-from tests.fixtures.fix_db import TEST_SETTINGS, Database
+from tests.fixtures.fix_db import Database, start_server
 from tests.fixtures.fix_shop import SHOP, VIEWS, CrashShop, Shop, origin, scalar
+from tests.fixtures.fix_templates import Seeds
 
 WAYS = ["plain", "plain in one transaction", "custom", "custom with --clean"]
 OLD = {view: {"bypass"} for view in VIEWS}
 
 
 @pytest.fixture
-def elsewhere(installation: Installation) -> Iterator[PrivateServer]:
+def elsewhere(installation: Installation, seeds: Seeds) -> Iterator[PrivateServer]:
     """A second cluster, with an empty database to restore to."""
-    with PrivateServer(installation, settings=TEST_SETTINGS) as server:
+    with start_server(installation, seed=seeds.of("empty")) as server:
         server.create_database("shop")
         yield server
 
@@ -211,7 +212,7 @@ def test_a_writer_that_has_the_xid_of_a_restored_mark_while_the_cache_opens(
 
 
 def test_a_copy_of_a_copy_with_the_same_oids_and_xids(
-    dirty_shop: CrashShop, elsewhere: PrivateServer, open_dir: Path
+    dirty_shop: CrashShop, elsewhere: PrivateServer, seeds: Seeds, open_dir: Path
 ) -> None:
     # Two clusters made by the same steps give the same oids; here the xids are brought together too,
     # once for each of the transactions that the restore uses.
@@ -224,12 +225,12 @@ def test_a_copy_of_a_copy_with_the_same_oids_and_xids(
         )
     first = CrashShop(elsewhere.dsn("shop"), server=elsewhere)
     dump(first, open_dir / "second", "plain")
-    with PrivateServer(elsewhere.installation, settings=TEST_SETTINGS) as third:
+    with start_server(elsewhere.installation, seed=seeds.of("empty")) as third:
         third.create_database("shop")
         restored = restore(third, open_dir / "second", "plain")
         used = restored.value("select xmin::text::integer from meshcache_data.view_state where view_id = 1")
     for offset in (-1, 0, 1):
-        with PrivateServer(elsewhere.installation, settings=TEST_SETTINGS) as third:
+        with start_server(elsewhere.installation, seed=seeds.of("empty")) as third:
             third.create_database("shop")
             burn_to(third, counter(third) + stored - used + offset)
             with restore(third, open_dir / "second", "plain") as restored:

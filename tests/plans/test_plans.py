@@ -12,7 +12,9 @@ import pytest
 from psycopg import sql
 
 from meshcache_pg.conditions import FEW_MARKS
+from tests.fixtures.fix_db import Database
 from tests.fixtures.fix_shop import Shop, check, origin, scalar
+from tests.fixtures.fix_templates import Clone, Templates
 
 MARKS = 100_000
 
@@ -28,13 +30,18 @@ analyze customers, orders, order_lines;
 """
 
 
+def _grow(database: Database) -> None:
+    with Shop(database.dsn) as shop:
+        shop.run(MORE_ROWS)
+        shop.sweep()
+        shop.refresh()
+
+
 @pytest.fixture
-def big_shop(shop: Shop) -> Shop:
+def big_shop(filled: str, templates: Templates, clone: Clone) -> Iterator[Shop]:
     """A filled shop in which a scan of everything shows."""
-    shop.run(MORE_ROWS)
-    shop.sweep()
-    shop.refresh()
-    return shop
+    with Shop(clone(templates.of("big shop", _grow, filled)).dsn) as shop:
+        yield shop
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
