@@ -1,10 +1,10 @@
 -- What readers see of one cached view. Composed by render.py.
 
 -- part: usable
--- Whether the view as a whole may be read in this snapshot: null or false where not. A function, because its plan is made
--- once per session; as a part of the views it would be planned with every statement that is not prepared, and with
--- every prepared one of which the server believes that another plan would pay. STABLE: it sees the snapshot of the
--- statement that calls it. Readers of a view call its functions with their own rights, so everybody may.
+-- Whether the view as a whole may be read in this snapshot: null or false where not. A function, because its plan is
+-- made once per session; as a part of the views it would be planned with every statement that is not prepared, and
+-- with every prepared one of which the server believes that another plan would pay. STABLE: it sees the snapshot of
+-- the statement that calls it. Readers of a view call its functions with their own rights, so everybody may.
 create function meshcache.{function}()
 returns boolean
 language plpgsql
