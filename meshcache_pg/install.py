@@ -343,8 +343,13 @@ def _functions(connection: Connection, source_id: int, oid: int, flush: Sequence
         )
         for row in connection.execute(text(_q("source_marks")), {"source_id": source_id})
     ]
-    primary_key = tuple(columns[n] for n in connection.scalars(text(_q("primary_key")), {"oid": oid}))
-    return list(render_marks.functions(MarkedSource(source_id, tuple(marks), primary_key, tuple(flush))))
+    keys = tuple(columns[name] for name in primary_key(connection, oid))
+    return list(render_marks.functions(MarkedSource(source_id, tuple(marks), keys, tuple(flush))))
+
+
+def primary_key(connection: Connection, oid: int) -> Sequence[str]:
+    """The columns of a table's primary key in order."""
+    return connection.scalars(text(_q("primary_key")), {"oid": oid}).all()
 
 
 def _is_current(connection: Connection, source_id: int, functions: Sequence[str]) -> bool:

@@ -175,6 +175,11 @@ def _run(
     return cursor, cursor.fetchall()
 
 
+def ask(connection: Connection, statement: str, values: Sequence[Any]) -> list[Any]:
+    """The rows of one SELECT, executed as the reads below are: inside a transaction under a savepoint."""
+    return _run(_driver(connection), statement, values)[1]
+
+
 def _run_guarded(
     raw: psycopg.Connection[Any], cursor: psycopg.Cursor[Any], statement: str, values: Sequence[Any]
 ) -> None:
