@@ -339,8 +339,8 @@ def _write_cost(
 
 
 def _unrelated(own: Sequence[ResolvedDependency], flush: bool, has_primary_key: bool) -> str:
-    """What an update leaves that changes no column that matters: without a primary key old and new rows cannot
-    be paired, and so not be compared.
+    """What an update leaves that changes no column that matters: without a primary key old and new rows
+    cannot be paired, and so not be compared.
     """
     if flush:
         return "all rows stale"

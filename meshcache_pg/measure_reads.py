@@ -135,6 +135,9 @@ def throwaway(
         keys = _spread(_sample(connection, source, target.key), KEYS)
         if not keys:
             raise NotMeasured("the source has no row")
+        ask_source = _source(connection, target, statements.key_shape(target))
+        # Alone and first: whether it is too slow is known then.
+        ask_source(*keys[0])
         _copy(connection, target, source, keys)
         tests = [_marks(connection, number, one) for number, one in enumerate(dependencies, 1) if one.columns]
         columns = sql.SQL(", ").join(sql.Identifier("c", c) for c in target.columns)
@@ -145,7 +148,7 @@ def throwaway(
         either = sql.SQL("select * from (({} offset 1) union all ({})) as g limit 1").format(hit, asked)
         cached_sql, missed_sql = sql_text(hit), sql_text(either)
         reads: list[Callable[..., Any]] = [
-            _source(connection, target, statements.key_shape(target)),
+            ask_source,
             lambda *key: repository.ask(connection, cached_sql, key),
         ]
         if target.kind != "rollup":
