@@ -7,7 +7,6 @@ in them as a temporary view, and the application's tables are locked in ACCESS S
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
@@ -20,12 +19,12 @@ from meshcache_pg.definition import Definition, parse
 from meshcache_pg.dependencies import Derivation, Found, derive
 from meshcache_pg.headers import names
 from meshcache_pg.measure_reads import NotMeasured, Reads, SlowSource
-from meshcache_pg.measure_writes import Added, merged
-from meshcache_pg.render_marks import WILDCARD_LIMIT
+from meshcache_pg.measure_writes import Added
 from meshcache_pg.scopes import Refused
 from meshcache_pg.sql import Identifier, query
 from meshcache_pg.statements import Target
 from meshcache_pg.verdict import Counted, Verdict, judge
+from meshcache_pg.write_costs import WriteCost, by_source, costs, shown
 
 _TEMPORARY = Identifier("pg_temp", "meshcache_explained")
 
@@ -47,38 +46,6 @@ class Dependency:
     declared: bool
     why: str
     hindrance: str
-
-
-@dataclass(frozen=True, slots=True)
-class MarkUse:
-    """One mark table that a view reads: its name once it exists, and who else reads it."""
-
-    columns: tuple[str, ...]
-    name: str | None
-    shared_with: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class WriteCost:
-    """What a statement on one source table does because of a view.
-
-    `triggers` fire per statement, for ordinary sessions; they are named once there are any, and `other_views`
-    need them as well. `marks_per_row` is the most that an insert or delete, and an update, leave for one row;
-    `marks_per_statement` the most that a statement leaves. `unrelated_update` is what an update leaves that
-    changes no column that matters. `measured` is empty where it was not.
-    """
-
-    table: str
-    triggers: tuple[str, ...]
-    other_views: tuple[str, ...]
-    partitions: int
-    marks: tuple[MarkUse, ...]
-    flush: bool
-    marks_per_row: int
-    marks_per_updated_row: int
-    marks_per_statement: int
-    unrelated_update: str
-    measured: tuple[Added, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,16 +94,18 @@ def explain(connection: Connection, view: str | Definition, *, measure: bool = T
 
 
 def _explain(connection: Connection, view: str | Definition, measure: bool) -> Explanation:
-    measure_reads.limit(connection)
+    # Behind a migration that holds a table: no longer than the migration would wait for us.
+    connection.execute(text("select set_config('lock_timeout', :t, true)"), {"t": install.LOCK_TIMEOUT})
     subject = _subject(connection, view)
     definition = subject.definition
     dependencies = [_dependency(subject, one) for one in subject.dependencies]
-    writes = _writes(connection, subject)
+    writes = costs(connection, definition.name, subject.dependencies)
     counted = _counted(connection, subject)
     reads: Reads | None = None
     reasons: list[str] = []
     slow = False
     if measure:
+        measure_reads.limit(connection)
         writes, reasons = _measure_writes(connection, subject, writes)
         try:
             reads = _measure_reads(connection, subject)
@@ -249,10 +218,6 @@ def _derivation(connection: Connection, definition: Definition, oid: int) -> Der
         return None
 
 
-def _name(table: Identifier) -> str:
-    return table.name if table.schema == "public" else f"{table.schema}.{table.name}"
-
-
 def _dependency(subject: _Subject, one: ResolvedDependency) -> Dependency:
     declared = bool(subject.definition.depends)
     same = [f for f in subject.derivation.found if _same(f, one)] if subject.derivation else []
@@ -265,11 +230,11 @@ def _dependency(subject: _Subject, one: ResolvedDependency) -> Dependency:
         if not same and other:
             why += f"; from the SELECT follows {', '.join(f.text for f in other)}"
     return Dependency(
-        table=_name(one.relation),
+        table=shown(one.relation),
         kind=one.kind,
         columns=one.columns,
         view_columns=one.view_columns,
-        via=tuple(f"{_name(k.table)}({k.from_column} -> {k.to_column})" for k in one.links),
+        via=tuple(f"{shown(k.table)}({k.from_column} -> {k.to_column})" for k in one.links),
         matter=one.matter if one.columns else None,
         declared=declared,
         why=why,
@@ -287,74 +252,12 @@ def _same(found: Found, one: ResolvedDependency) -> bool:
     )
 
 
-def _by_source(subject: _Subject) -> dict[int, list[ResolvedDependency]]:
-    found: dict[int, list[ResolvedDependency]] = {}
-    for one in subject.dependencies:
-        found.setdefault(one.source_id, []).append(one)
-    return found
-
-
-def _writes(connection: Connection, subject: _Subject) -> list[WriteCost]:
-    by_source = _by_source(subject)
-    given = {"oids": list(by_source), "name": subject.definition.name}
-    sources = {row.oid: row for row in connection.execute(text(query("explain", "sources")), given)}
-    marks = {
-        (row.oid, tuple(row.columns)): row
-        for row in connection.execute(text(query("explain", "marks")), given)
-    }
-    return [
-        _write_cost(own, sources[oid], [(columns, marks.get((oid, columns))) for columns in merged(own)])
-        for oid, own in by_source.items()
-    ]
-
-
-def _write_cost(
-    own: Sequence[ResolvedDependency], source: Any, marks: Sequence[tuple[tuple[str, ...], Any]]
-) -> WriteCost:
-    flush = any(not one.columns for one in own)
-    number = len(marks)
-    return WriteCost(
-        table=_name(own[0].relation),
-        triggers=tuple(
-            f"meshcache_{source.id}_{kind}_{event}"
-            for event in ("insert", "update", "delete")
-            for kind in ("guard", "mark")
-        )
-        if source.id is not None
-        else (),
-        other_views=tuple(source.other_views),
-        partitions=source.members,
-        marks=tuple(
-            MarkUse(columns, f"meshcache.mark_{row.id}", tuple(row.other_views))
-            if row is not None
-            else MarkUse(columns, None, ())
-            for columns, row in marks
-        ),
-        flush=flush,
-        marks_per_row=number + flush,
-        marks_per_updated_row=2 * number + flush,
-        marks_per_statement=WILDCARD_LIMIT * number + flush,
-        unrelated_update=_unrelated(own, flush, source.has_primary_key),
-    )
-
-
-def _unrelated(own: Sequence[ResolvedDependency], flush: bool, has_primary_key: bool) -> str:
-    """What an update leaves that changes no column that matters: without a primary key old and new rows
-    cannot be paired, and so not be compared.
-    """
-    if flush:
-        return "all rows stale"
-    if any(one.matter is None for one in own):
-        return "every column matters"
-    return "no mark" if has_primary_key else "marks, for want of a primary key"
-
-
 def _measure_writes(
     connection: Connection, subject: _Subject, writes: Sequence[WriteCost]
 ) -> tuple[list[WriteCost], list[str]]:
     """The same with figures, and the tables without."""
     measured, reasons = [], []
-    for cost, own in zip(writes, _by_source(subject).values(), strict=True):
+    for cost, own in zip(writes, by_source(subject.dependencies).values(), strict=True):
         added: list[Added] = []
         savepoint = connection.begin_nested()
         try:

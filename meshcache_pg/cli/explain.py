@@ -14,7 +14,8 @@ from meshcache_pg.errors import DefinitionError, MissingRight
 
 if TYPE_CHECKING:
     from meshcache_pg.definition import Definition
-    from meshcache_pg.explain import Dependency, Explanation, WriteCost
+    from meshcache_pg.explain import Dependency, Explanation
+    from meshcache_pg.write_costs import WriteCost
 
 FAILED = 1
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")

@@ -13,40 +13,6 @@ left join meshcache.mark_table as m on m.id = d.mark_id
 where d.view_id = (select v.id from meshcache.cached_view as v where v.name = :name)
 order by d.position;
 
--- name: sources
--- Tables by oid: their id as a source if they are one, who else reads them, how many tables are below them, and
--- whether the rows before and after an update can be paired.
-select
-    c.oid::bigint as oid, s.id, cardinality(meshcache._members(c.oid::regclass)) as members,
-    exists (
-        select from pg_index as i where i.indrelid = c.oid and i.indisprimary and i.indimmediate
-    ) as has_primary_key,
-    array(
-        select distinct v.name
-        from meshcache.dependency as d
-        inner join meshcache.cached_view as v on v.id = d.view_id
-        where d.source_id = s.id and v.name <> :name
-        order by 1
-    ) as other_views
-from pg_class as c
-left join meshcache.source_table as s on s.relation = c.oid
-where c.oid = any(cast(:oids as oid[]));
-
--- name: marks
--- The mark tables of tables, with the other views that read them.
-select
-    s.relation::oid::bigint as oid, m.id, m.columns,
-    array(
-        select distinct v.name
-        from meshcache.dependency as d
-        inner join meshcache.cached_view as v on v.id = d.view_id
-        where d.mark_id = m.id and v.name <> :name
-        order by 1
-    ) as other_views
-from meshcache.mark_table as m
-inner join meshcache.source_table as s on s.id = m.source_id
-where s.relation::oid = any(cast(:oids as oid[]));
-
 -- name: has_counters
 -- Whether reads are counted: meshcache_data can be dropped.
 select to_regclass('meshcache_data.counter') is not null;
@@ -57,7 +23,9 @@ select to_regclass('meshcache_data.counter') is not null;
 select
     c.hits, c.misses + c.stale + c.bypassed as others,
     (
-        select coalesce(sum(pg_stat_get_tuples_inserted(to_regclass(format('meshcache.mark_%s', m.mark_id)))), 0)::bigint
+        select coalesce(sum(pg_stat_get_tuples_inserted(
+            to_regclass(format('meshcache.mark_%s', m.mark_id))
+        )), 0)::bigint
         from (select distinct d.mark_id from meshcache.dependency as d where d.view_id = c.view_id) as m
         where m.mark_id is not null
     ) as marks

@@ -23,7 +23,9 @@ cross join lateral (
         'guard_' || e.event, e.event, cast(:name as text), 'meshcache.writing', 'meshcache.writing', '', '+'
     )),
     (format(
-        'create trigger %I after %s on pg_temp.%I referencing %s for each statement execute function meshcache.%I()',
-        'mark_' || e.event, e.event, cast(:name as text), e.transition, format('_mark_%s_%s', cast(:id as bigint), e.event)
+        'create trigger %I after %s on pg_temp.%I referencing %s for each statement '
+        || 'execute function meshcache.%I()',
+        'mark_' || e.event, e.event, cast(:name as text), e.transition,
+        format('_mark_%s_%s', cast(:id as bigint), e.event)
     ))
 ) as s (statement);

@@ -416,10 +416,10 @@ def test_what_is_not_measured_has_its_reason(cache: MeshCache) -> None:
 
 
 def test_a_source_too_slow_to_measure_pays(cache: MeshCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measure_reads, "STATEMENT_MS", 200)
+    monkeypatch.setattr(measure_reads, "STATEMENT_MS", 500)
     found = cache.explain(define(SLOW))
     assert found.reads is None
-    assert found.not_measured == ("a read of the source takes more than 0.2 s",)
+    assert "a read of the source takes more than 0.5 s" in found.not_measured
     assert found.verdict.word == "pays"
 
 
