@@ -22,7 +22,8 @@ where p.oid = any(cast(:oids as oid[])) and p.provolatile = 's'
     ]::oid[]);
 
 -- name: types
--- Types whose text depends on the settings of a session, and those made of them. JSON has its own form of dates.
+-- Types whose text depends on the settings of a session, and those made of them. JSON has its own form of dates. What
+-- is made of what is one relation, so that it is hashed and not searched again for each type.
 with recursive fickle (oid, in_json) as (
     select b.type::regtype::oid, b.in_json
     from (
@@ -32,15 +33,17 @@ with recursive fickle (oid, in_json) as (
     union
     select made.oid, f.in_json
     from fickle as f
-    inner join lateral (
-        select t.oid from pg_type as t where t.typelem = f.oid or t.typbasetype = f.oid
+    inner join (
+        select t.oid, t.typelem as part from pg_type as t where t.typelem <> 0
         union all
-        select r.rngtypid from pg_range as r where r.rngsubtype = f.oid
+        select t.oid, t.typbasetype from pg_type as t where t.typbasetype <> 0
         union all
-        select c.reltype from pg_attribute as a
+        select r.rngtypid, r.rngsubtype from pg_range as r
+        union all
+        select c.reltype, a.atttypid from pg_attribute as a
         inner join pg_class as c on c.oid = a.attrelid and c.reltype <> 0
-        where a.atttypid = f.oid and a.attnum > 0 and not a.attisdropped
-    ) as made on true
+        where a.attnum > 0 and not a.attisdropped
+    ) as made on made.part = f.oid
 )
 select f.oid::bigint as oid, format_type(f.oid, null) as name, bool_or(f.in_json) as in_json
 from fickle as f

@@ -167,6 +167,10 @@ SHAPES: dict[str, tuple[str, str, dict[str, Line]]] = {
 }
 
 
+# Those among them that leave different objects behind, if any are left.
+DIFFERENT = ("carried along", "linked twice", "flush")
+
+
 def define(select: str, headers: str = "", key: str = "id", name: str = "card") -> Definition:
     return parse(f"-- name: {name}\n-- key: {key}\n{headers}{select}", name)
 
@@ -529,7 +533,7 @@ def test_the_database_is_the_same_afterwards(applied: Callable[..., MeshCache]) 
             return connection.execute(text(STATE)).one()
 
     before = state()
-    views: list[str | Definition] = ["counted", "named", *map(shape, SHAPES)]
+    views: list[str | Definition] = ["counted", "named", *map(shape, DIFFERENT)]
     for view in views:
         cache.explain(view)
     with pytest.raises(DefinitionError):
@@ -554,7 +558,7 @@ def test_only_access_share_is_locked_on_tables_of_the_application(applied: Calla
 
     for name in ("rollback", "commit", "rollback_savepoint"):
         event.listen(cache._engine, name, lambda connection, *_: look(connection))
-    views: list[str | Definition] = ["counted", *map(shape, SHAPES)]
+    views: list[str | Definition] = ["counted", *map(shape, DIFFERENT)]
     for view in views:
         cache.explain(view)
     assert {mode for _, mode in modes} == {"AccessShareLock"}
