@@ -4,15 +4,17 @@ of.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from datetime import timedelta
+import builtins
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from sqlalchemy import Connection
 
 from meshcache_pg import repository
 from meshcache_pg.definition import Definition
-from meshcache_pg.repository import MISSING, Listing, Origin, Read, Result, Row
+from meshcache_pg.making import Make, maker
+from meshcache_pg.repository import MISSING, Listing, Origin, Read, Result
 from meshcache_pg.statements import Target
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ class BoundView(Generic[T]):
     """
 
     def __init__(
-        self, cache: MeshCache, view: str | Definition, connection: Connection, make: Callable[[Row], T]
+        self, cache: MeshCache, view: str | Definition, connection: Connection, make: Make[T]
     ) -> None:
         self._cache = cache
         self._view = view
@@ -53,9 +55,9 @@ class BoundView(Generic[T]):
             origin = Origin.MISS if read.usable else Origin.BYPASS
             self._done(target, read, [origin], [])
             return Result(MISSING, origin)
-        row, origin, age = read.rows[0]
+        value, origin = self._made(target, read)[0], read.origins[0]
         self._done(target, read, [origin], [key] if origin in _FILLED_AFTER else [])
-        return Result(self._make(row), origin, age)
+        return Result(value, origin, read.ages[0])
 
     def get_many(self, keys: Iterable[Any]) -> dict[Any, Result[T]]:
         """Rows of many keys in one round trip, as a dict in the order of `keys`, MISSING ones included.
@@ -68,8 +70,9 @@ class BoundView(Generic[T]):
         read = repository.get_many(self._connection, target, tuples)
         nothing: Result[T] = Result(MISSING, Origin.MISS if read.usable else Origin.BYPASS)
         results = dict.fromkeys(wanted, nothing)
-        for position, (row, origin, age) in zip(read.positions, read.rows, strict=True):
-            results[wanted[position]] = Result(self._make(row), origin, age)
+        rows = zip(read.positions, self._made(target, read), read.origins, read.ages, strict=True)
+        for position, value, origin, age in rows:
+            results[wanted[position]] = Result(value, origin, age)
         missed = [
             t
             for key, t in zip(wanted, tuples, strict=True)
@@ -90,17 +93,15 @@ class BoundView(Generic[T]):
         read = repository.list_rows(
             self._connection, target, where, order_by=order_by, limit=limit, offset=offset
         )
-        origins = {origin for _, origin, _ in read.rows}
+        origins = Counter(read.origins)
         empty = Origin.HIT if read.usable and target.coverage == "complete" else Origin.BYPASS
         origin = next((o for o in _ORDER if o in origins), empty)
         self._done(target, read, [origin], [])
-        ages: list[timedelta] = [age for _, _, age in read.rows if age is not None]
-        return Listing(
-            tuple(self._make(row) for row, _, _ in read.rows),
-            origin,
-            sum(o == Origin.HIT for _, o, _ in read.rows),
-            max(ages, default=None),
-        )
+        ages = (age for age in read.ages if age is not None)
+        return Listing(tuple(self._made(target, read)), origin, origins[Origin.HIT], max(ages, default=None))
+
+    def _made(self, target: Target, read: Read) -> builtins.list[T]:
+        return list(read.made(maker(target.name, self._make, read.columns)))
 
     def _done(
         self, target: Target, read: Read, origins: Sequence[Origin], missed: Sequence[Sequence[Any]]

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
-from meshcache_pg import catalog, explain, health, install, maintenance, migrate, repository
+from meshcache_pg import catalog, explain, health, install, live_check, maintenance, migrate, repository
 from meshcache_pg.bound_view import BoundView
 from meshcache_pg.catalog import InstalledView, Step
 from meshcache_pg.database import make_engine, translated
@@ -24,7 +24,8 @@ from meshcache_pg.definition import Definition
 from meshcache_pg.errors import DefinitionError, LockBusy, MeshcacheError
 from meshcache_pg.explain import Explanation
 from meshcache_pg.filling import Budget, Counts
-from meshcache_pg.repository import Origin, Row
+from meshcache_pg.making import Make, Row
+from meshcache_pg.repository import Origin
 from meshcache_pg.settings import Settings, load
 from meshcache_pg.statements import Target
 
@@ -94,15 +95,15 @@ class MeshCache:
     def view(self, view: str | Definition, where: Connection | Session) -> BoundView[Row]: ...
 
     @overload
-    def view(
-        self, view: str | Definition, where: Connection | Session, make: Callable[[Row], T]
-    ) -> BoundView[T]: ...
+    def view(self, view: str | Definition, where: Connection | Session, make: Make[T]) -> BoundView[T]: ...
 
     def view(
-        self, view: str | Definition, where: Connection | Session, make: Callable[[Row], Any] = dict
+        self, view: str | Definition, where: Connection | Session, make: Make[Any] = dict
     ) -> BoundView[Any]:
-        """One cached view (or rollup) for reads on the caller's Connection or Session; `make` turns rows into
-        values, which are dicts without it.
+        """One cached view (or rollup) for reads on the caller's Connection or Session.
+
+        `make` says what a row becomes: a dataclass that has the view's columns as its fields, or whatever a
+        function makes of the row as a dict. Without it, rows are dicts.
 
         Given a Definition, reads work before it is applied and without any right on the cache: its SELECT
         answers.
@@ -141,7 +142,7 @@ class MeshCache:
             self.forget(target.name)
         elif missed and not read.wrote:
             self._fill(target, missed)
-        elif any(origin == Origin.BYPASS for _, origin, _ in read.rows):
+        elif Origin.BYPASS in read.origins:
             self._reopen()
         if self.counts.is_due:
             self.flush()
@@ -324,6 +325,45 @@ class MeshCache:
         """Compare what is cached with the source; see health.verify."""
         with self.begin() as connection:
             return health.verify(connection, self.target(connection, name), share=share)
+
+    def verify_live(
+        self,
+        names: Sequence[str] = (),
+        *,
+        seconds: float | None = None,
+        reads: int | None = None,
+        rate: float = live_check.DEFAULT_RATE,
+        repair: bool = False,
+        values: bool = False,
+        progress: Callable[[live_check.LiveReport], None] | None = None,
+    ) -> live_check.LiveReport:
+        """Compare keys of cached views (all, without names) with the source beside the application's load, at
+        most `rate` a second, until `seconds` have passed or `reads` keys are compared (without either for a
+        minute).
+
+        `repair` makes wrong rows stale; `values` reports the values that differ. Interrupted, what was found
+        so far is what `progress` was given last. Raises LockBusy when nothing could be compared for locks or
+        slow statements.
+        """
+        with self.begin() as connection:
+            targets = [self.target(connection, name) for name in names or self._cached_views(connection)]
+        check = live_check.LiveCheck(
+            self.begin,
+            targets,
+            rate=rate,
+            values=values,
+            repair=(lambda target, key: self.invalidate(target.name, key=key)) if repair else None,
+        )
+        limit = self.settings.timeout_seconds if reads is not None else live_check.DEFAULT_SECONDS
+        return check.run(
+            seconds=limit if seconds is None else seconds,
+            reads=reads,
+            wait_for_keys=seconds is not None,
+            progress=progress,
+        )
+
+    def _cached_views(self, connection: Connection) -> list[str]:
+        return [view.name for view in catalog.installed(connection).values() if view.kind != "rollup"]
 
     def flush(self) -> None:
         """Write the counters to the database; what cannot be written is kept for the next time."""

@@ -51,6 +51,18 @@ class ResolvedDependency:
     has_children: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """A dependency with its mark table `m`, the joins along its links, and what of them must equal the
+    view's columns, in their order.
+    """
+
+    dependency: ResolvedDependency
+    table: sql.Identifier
+    joins: sql.Composable
+    values: Sequence[sql.Composable]
+
+
 def ident(name: str) -> sql.Identifier:
     """One unqualified name, quoted."""
     return sql.Identifier(name)
@@ -128,6 +140,15 @@ class Conditions:
     def _marked(self) -> list[tuple[ResolvedDependency, sql.Identifier]]:
         return [(d, ident(f"mark_{d.mark_id}")) for d in self._dependencies if d.mark_id is not None]
 
+    def marked(self) -> list[Marked]:
+        """The dependencies that leave marks of their own."""
+        return [Marked(d, table, *self._mark_values(d)) for d, table in self._marked()]
+
+    @property
+    def sources(self) -> sql.Composable:
+        """What a wildcard may name: the source tables, and the view itself as a negative number."""
+        return self._sources
+
     def _no_mark(
         self, dependency: ResolvedDependency, mark_table: sql.Identifier, few_rows: bool
     ) -> sql.Composed:
@@ -180,14 +201,28 @@ class Conditions:
             found.append(compose("fresh", "no_relatives", plain=_ints(sorted(plain))))
         return found
 
-    def usable(self) -> sql.Composed:
-        """A scalar subquery, true where the view as a whole may be read: open, populated, not in a write."""
+    def usable_now(self) -> sql.Composed:
+        """True where the view as a whole may be read: open, populated, not in a write; null or false else."""
         session = joined([compose("fresh", "session"), *self.same_children()])
         if self._complete:
             return compose(
                 "fresh", "usable_complete", view_id=self._view_id, sources=self._sources, session=session
             )
         return compose("fresh", "usable_on_demand", session=session)
+
+    def quiet_now(self) -> sql.Composed:
+        """The same, and nothing is pending: for a complete view."""
+        return sql.SQL("{} and not ({})").format(self.usable_now(), self._pending())
+
+    def usable(self) -> sql.Composed:
+        """What `usable_now` says, by the view's function for it; a scalar subquery, so that it is called
+        once.
+        """
+        return compose("fresh", "usable", function=ident(f"_{self._definition.name}_usable"))
+
+    def is_quiet(self) -> sql.Composed:
+        """What `quiet_now` says, in the same way."""
+        return compose("fresh", "usable", function=ident(f"_{self._definition.name}_quiet"))
 
     def fresh(self, *, few_rows: bool) -> sql.Composed:
         """Whether the cached row `c` may be served; null or false where not.
@@ -198,7 +233,7 @@ class Conditions:
         part = "fresh_complete" if self._complete else "fresh_on_demand"
         return compose("fresh", part, usable=self.usable(), tests=self._tests(few_rows))
 
-    def pending(self) -> sql.Composed:
+    def _pending(self) -> sql.Composed:
         """Whether anything was written that the last whole fill of a complete view did not contain."""
         found: list[sql.Composable] = [
             compose("fresh", "pending", mark_table=mark_table, view_id=self._view_id)
@@ -208,38 +243,25 @@ class Conditions:
             found.append(compose("fresh", "pending_expired", name=self._name))
         return joined(found or [sql.SQL("false")], " or ")
 
-    def candidates(self) -> sql.Composed:
-        """Which source rows a complete view has to ask for: every row that a pending mark may concern."""
-        found: list[sql.Composable] = []
+    def marked_values(self) -> list[list[tuple[str, sql.Composed]]]:
+        """What a complete view has to ask the source for, one entry per dependency and for expiry: columns
+        and the arrays that pending marks have for them.
+        """
+        found: list[list[tuple[str, sql.Composed]]] = []
         for dependency, mark_table in self._marked():
             joins, values = self._mark_values(dependency)
+            common = {"mark_table": mark_table, "view_id": self._view_id, "joins": joins}
             found.append(
-                joined(
-                    [
-                        sql.SQL("{} = any({})").format(
-                            sql.Identifier("s", column),
-                            compose(
-                                "fresh",
-                                "candidates",
-                                value=value,
-                                mark_table=mark_table,
-                                view_id=self._view_id,
-                                joins=joins,
-                            ),
-                        )
-                        for value, column in zip(values, dependency.view_columns, strict=True)
-                    ]
-                )
+                [
+                    (column, compose("fresh", "marked_values", value=value, **common))
+                    for value, column in zip(values, dependency.view_columns, strict=True)
+                ]
             )
         if self._definition.ttl:
             found.append(
-                joined(
-                    [
-                        sql.SQL("{} = any({})").format(
-                            sql.Identifier("s", k), compose("fresh", "expired", key=ident(k), name=self._name)
-                        )
-                        for k in self._definition.key
-                    ]
-                )
+                [
+                    (key, compose("fresh", "expired", key=ident(key), name=self._name))
+                    for key in self._definition.key
+                ]
             )
-        return joined([sql.SQL("({})").format(f) for f in found] or [sql.SQL("false")], " or ")
+        return found

@@ -1,4 +1,6 @@
-"""What only looks: statistics, and the comparison of what is cached with its source."""
+"""What only looks: statistics, and the comparison of what is cached with its source, of all rows or of a
+few keys.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,12 +11,16 @@ from psycopg import sql
 from sqlalchemy import Connection, text
 
 from meshcache_pg.database import translated
+from meshcache_pg.errors import DefinitionError
 from meshcache_pg.sql import Identifier, query
 from meshcache_pg.sql import text as sql_text
 from meshcache_pg.statements import Target
 
 # More differences than this say nothing that these do not.
 SHOWN_DIFFERENCES = 20
+
+# The values of a key's columns, as the server writes them.
+Key = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,3 +90,51 @@ def verify(
     return Verification(
         target.name, found["compared"], found["cached"], found["different"], found["differences"]
     )
+
+
+def limit(connection: Connection, *, statement_ms: int, lock_ms: int) -> None:
+    """Let the caller's transaction neither write, nor run or wait for longer than this, until it ends."""
+    connection.execute(
+        text(query("health", "limits")), {"statement_ms": str(statement_ms), "lock_ms": str(lock_ms)}
+    )
+
+
+def refuse_rollup(name: str, kind: str) -> None:
+    """Raise DefinitionError for what is allowed to differ from its source."""
+    if kind == "rollup":
+        raise DefinitionError(
+            f"{name} is a rollup: it is as old as its last refresh, there is nothing to compare",
+            hint=f"meshcache refresh {name}",
+        )
+
+
+def pick(connection: Connection, target: Target, where: str, most: int) -> list[Key]:
+    """At most so many keys of a view, as text: `marked`, `cached` or `uncached` ones."""
+    statement = sql.SQL("select k from {}(%s::text, %s::integer) as k").format(
+        Identifier("meshcache", f"_{target.name}_pick").sql
+    )
+    return [tuple(keys) for keys in connection.exec_driver_sql(sql_text(statement), (where, most)).scalars()]
+
+
+def compare(
+    connection: Connection,
+    target: Target,
+    keys: Sequence[Key],
+    *,
+    values: bool = False,
+    shown: int = SHOWN_DIFFERENCES,
+) -> dict[str, Any]:
+    """Ask the source and every way to read the cache for these keys, in one statement and so one snapshot.
+
+    With `values` a difference has the values of the columns that differ. Takes no locks that anybody waits
+    for.
+    """
+    arrays = [list(column) for column in zip(*keys, strict=True)]
+    statement = sql.SQL("select {}({}, %s::boolean, %s::integer)").format(
+        Identifier("meshcache", f"_{target.name}_compare").sql,
+        sql.SQL(", ").join([sql.SQL("%s::text[]")] * len(target.key)),
+    )
+    found: dict[str, Any] = connection.exec_driver_sql(
+        sql_text(statement), (*arrays, values, shown)
+    ).scalar_one()
+    return found

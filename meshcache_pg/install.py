@@ -33,6 +33,7 @@ from meshcache_pg.render import (
     VIEWS,
     ViewRenderer,
     common_grants,
+    condition_functions,
     index_columns,
     view_functions,
 )
@@ -256,11 +257,13 @@ def _revoke(connection: Connection, names: Sequence[str]) -> None:
 def drop_objects(connection: Connection, name: str) -> None:
     """Drop what one definition became, where it is there; its catalog row and its sources stay."""
     view_id = connection.scalar(text("select id from meshcache.cached_view where name = :n"), {"n": name})
-    for signature in connection.scalars(text(_q("functions_of")), {"names": view_functions(name)}).all():
-        execute_ddl(connection, f"drop function {signature}")
     core = [sql.Identifier(CORE, n) for n in (name, *(f"{name}_{part}" for part in VIEWS))]
     for view in core:
         execute_ddl(connection, sql_text(sql.SQL("drop view if exists {}").format(view)))
+    # After the views, which call some of them: whoever reads the views is waited for there.
+    names = [*view_functions(name), *condition_functions(name)]
+    for signature in connection.scalars(text(_q("functions_of")), {"names": names}).all():
+        execute_ddl(connection, f"drop function {signature}")
     kind = connection.scalar(
         text("select c.relkind::text from pg_class c where c.oid = to_regclass(:n)"),
         {"n": sql_text(sql.Identifier(DATA, name))},

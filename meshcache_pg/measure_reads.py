@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from meshcache_pg import repository, statements
 from meshcache_pg.conditions import Column, ResolvedDependency, columns_of, pairs
 from meshcache_pg.database import execute_ddl
+from meshcache_pg.driver import driver, run
 from meshcache_pg.install import LOCK_TIMEOUT
 from meshcache_pg.repository import Origin
 from meshcache_pg.resolve import table_columns
@@ -118,7 +119,7 @@ def cached(connection: Connection, target: Target, order_by: Sequence[str]) -> R
         reads = [_source(connection, target, statements.key_shape(target)), _hit(connection, target)]
         if not is_rollup:
             missed = statements.by_key_missed(target)
-            reads.append(lambda *key: repository.ask(connection, missed, (*key, *key)))
+            reads.append(lambda *key: _ask(connection, missed, (*key, *key)))
         times = _measured(connection, reads, _spread(keys, KEYS) * TIMES, between=_begin)
         listed = _list(connection, target, order_by)
     return Reads("cache", min(len(keys), KEYS), times[0], times[1], None if is_rollup else times[2], listed)
@@ -149,10 +150,10 @@ def throwaway(
         cached_sql, missed_sql = sql_text(hit), sql_text(either)
         reads: list[Callable[..., Any]] = [
             ask_source,
-            lambda *key: repository.ask(connection, cached_sql, key),
+            lambda *key: _ask(connection, cached_sql, key),
         ]
         if target.kind != "rollup":
-            reads.append(lambda *key: repository.ask(connection, missed_sql, (*key, *key)))
+            reads.append(lambda *key: _ask(connection, missed_sql, (*key, *key)))
         times = _measured(connection, reads, keys * TIMES)
     return Reads("throwaway", len(keys), times[0], times[1], times[2] if len(times) > 2 else None)
 
@@ -212,10 +213,15 @@ def _source(connection: Connection, target: Target, shape: Shape) -> Callable[..
     return ask
 
 
+def _ask(connection: Connection, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """As the repositories ask: under a savepoint, in one round trip."""
+    return run(driver(connection), statement, values)[1]
+
+
 def _hit(connection: Connection, target: Target) -> Callable[..., Any]:
     def ask(*key: Any) -> Origin | None:
         read = repository.get(connection, target, key)
-        return read.rows[0][1] if read.rows else None
+        return read.origins[0] if read.rows else None
 
     return ask
 
@@ -258,7 +264,7 @@ def _list(connection: Connection, target: Target, order_by: Sequence[str]) -> Li
     def ask(value: Any) -> Origin | None:
         read = repository.list_rows(connection, target, {tenant: value}, order_by=order_by, limit=LIST_ROWS)
         rows.append(len(read.rows))
-        return next((origin for _, origin, _ in read.rows if origin != Origin.HIT), Origin.HIT)
+        return next((origin for origin in read.origins if origin != Origin.HIT), Origin.HIT)
 
     source = _source(connection, target, shape)
     times = _measured(connection, [lambda v: source(v, LIST_ROWS), ask], tenants * TIMES, between=_begin)

@@ -3,7 +3,7 @@ read, printed and tested without a database. The SQL itself is in sql/templates/
 together.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from psycopg import sql
 
@@ -13,7 +13,8 @@ from meshcache_pg.conditions import (
     joined,
 )
 from meshcache_pg.headers import IndexTerm
-from meshcache_pg.render_fill import FillRenderer, raw_type
+from meshcache_pg.render_fill import raw_type
+from meshcache_pg.render_verify import VerifyRenderer
 from meshcache_pg.sql import compose, text
 
 DATA = "meshcache_data"
@@ -24,7 +25,7 @@ CORE = "meshcache"
 VIEWS = ("rows", "bypass", "stale", "quiet", "fresh", "hits")
 
 
-class ViewRenderer(FillRenderer):
+class ViewRenderer(VerifyRenderer):
     """Everything that one cached view becomes; `statements` has it in order."""
 
     def statements(self) -> Iterator[str]:
@@ -33,6 +34,9 @@ class ViewRenderer(FillRenderer):
         yield text(self._shape())
         for index in self.definition.all_indexes():
             yield text(compose("cache_table", "index", name=self.name, columns=index_columns(index)))
+        yield text(self._usable("usable", self.when.usable_now()))
+        if self.complete:
+            yield text(self._usable("quiet", self.when.quiet_now()))
         yield text(self._hits_view())
         yield text(self._fresh_view())
         if self.complete:
@@ -48,7 +52,7 @@ class ViewRenderer(FillRenderer):
         yield text(self._refresh())
         yield text(self._resolve())
         yield text(self._invalidate())
-        yield text(self._verify())
+        yield from self.verifying()
         yield from self._comments()
 
     def _shape(self) -> sql.Composed:
@@ -58,6 +62,10 @@ class ViewRenderer(FillRenderer):
         return compose(
             "cache_table", "shape", name=self.name, keys=self._keys(), no_statistics=joined(silent, "\n")
         )
+
+    def _usable(self, what: str, condition: sql.Composed) -> sql.Composed:
+        function = ident(f"_{self.definition.name}_{what}")
+        return compose("live_view", "usable", function=function, usable=condition)
 
     def _rows_view(self) -> sql.Composed:
         return compose(
@@ -78,8 +86,7 @@ class ViewRenderer(FillRenderer):
             quiet=self.quiet,
             name=self.name,
             c_columns=columns_of("c", self.names),
-            usable=self.when.usable(),
-            pending=self.when.pending(),
+            is_quiet=self.when.is_quiet(),
         )
 
     def _bypass_view(self) -> sql.Composed:
@@ -93,17 +100,45 @@ class ViewRenderer(FillRenderer):
         )
 
     def _stale_view(self) -> sql.Composed:
+        arrays: list[sql.Composable] = []
+        branches: list[sql.Composable] = []
+        before: list[sql.Composable] = []
+        for number, values in enumerate(self.when.marked_values(), 1):
+            names = [ident(f"d{number}_{n}") for n in range(1, len(values) + 1)]
+            matches = joined(
+                [
+                    compose("fresh", "is_marked", column=ident(column), array=name)
+                    for (column, _), name in zip(values, names, strict=True)
+                ]
+            )
+            arrays += [
+                sql.SQL("{} as {}").format(array, name)
+                for (_, array), name in zip(values, names, strict=True)
+            ]
+            branches.append(
+                compose(
+                    "live_view",
+                    "stale_branch",
+                    s_columns=columns_of("s", self.stored),
+                    source=self.source,
+                    first_array=names[0],
+                    matches=matches,
+                    not_before=joined(before, " "),
+                    hits=self.hits,
+                    same_key=self._same("h", "s"),
+                )
+            )
+            before.append(sql.SQL("and ({}) is not true").format(matches))
+        nothing = compose(
+            "live_view", "no_branch", s_columns=columns_of("s", self.stored), source=self.source
+        )
         return compose(
             "live_view",
             "stale_view",
             stale=self.stale,
-            hits=self.hits,
-            source=self.source,
-            s_columns=columns_of("s", self.stored),
+            arrays=joined(arrays, ", "),
             usable=self.when.usable(),
-            pending=self.when.pending(),
-            candidates=self.when.candidates(),
-            same_key=self._same("h", "s"),
+            branches=joined(branches or [nothing], " union all "),
         )
 
     def _hits_view(self) -> sql.Composed:
@@ -206,31 +241,6 @@ class ViewRenderer(FillRenderer):
             mark=mark,
         )
 
-    def _verify(self) -> sql.Composed:
-        def key_object(alias: Callable[[str], sql.Composable]) -> sql.Composed:
-            return sql.SQL(", ").join(
-                sql.SQL("{}, {}").format(sql.Literal(k), alias(k)) for k in self.definition.key
-            )
-
-        first = self.definition.key[0]
-        return compose(
-            "verify",
-            "complete" if self.complete else "on_demand",
-            function=ident(f"_{self.definition.name}_verify"),
-            name=self.name,
-            source=self.source,
-            columns=columns_of("c", self.names),
-            s_columns=columns_of("s", self.names),
-            c_key=sql.Identifier("c", first),
-            s_key=sql.Identifier("s", first),
-            key_object=key_object(
-                lambda k: sql.SQL("coalesce({}, {})").format(sql.Identifier("c", k), sql.Identifier("s", k))
-            ),
-            same_key=self._same("c", "s"),
-            rows=self.rows,
-            **({} if self.complete else {"fresh_rows": self.fresh}),
-        )
-
     def _comments(self) -> Iterator[str]:
         name = self.definition.name
         note = self.definition.description or f"Cached view, key {', '.join(self.definition.key)}."
@@ -285,7 +295,12 @@ def public_functions(name: str) -> list[str]:
 
 
 def view_functions(name: str) -> list[str]:
-    """Names of the functions in schema meshcache that belong to one cached view."""
+    """Names of the functions in schema meshcache that belong to one cached view and not to everybody."""
     return public_functions(name) + [
-        f"_{name}_{verb}" for verb in ("fill_all", "refresh", "resolve", "verify")
+        f"_{name}_{verb}" for verb in ("fill_all", "refresh", "resolve", "verify", "pick", "compare")
     ]
+
+
+def condition_functions(name: str) -> list[str]:
+    """Names of the functions that the views of one cached view call, whoever reads them."""
+    return [f"_{name}_{what}" for what in ("usable", "quiet")]

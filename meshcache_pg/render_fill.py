@@ -43,8 +43,8 @@ class FillRenderer:
         self.stored = [c.name for c in columns]
         self.names = [name for name in self.stored if name not in hidden]
         self.types = {c.name: c.type for c in columns}
-        by_name = {c.name: c for c in columns}
-        self.key = [by_name[k] for k in definition.key]
+        self.columns = {c.name: c for c in columns}
+        self.key = [self.columns[k] for k in definition.key]
         self.dependencies = list(dependencies)
         self.when = Conditions(view_id, definition, dependencies, server)
         self.complete = definition.coverage == "complete"

@@ -7,29 +7,22 @@ Nothing here writes.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum, StrEnum
 from time import monotonic
 from typing import Any, Final, Generic, TypeVar
-from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg import errors
-from psycopg.pq import TransactionStatus
-from psycopg.rows import tuple_row
 from sqlalchemy import Connection
 
 from meshcache_pg import statements
+from meshcache_pg.driver import driver, is_binary, run
 from meshcache_pg.errors import InvalidKey
 from meshcache_pg.statements import Shape, Target
 
-Row = Mapping[str, Any]
 T = TypeVar("T")
-
-_SAVEPOINT: Final = "savepoint meshcache_read"
-_RELEASE: Final = "release savepoint meshcache_read"
-_ROLLBACK: Final = "rollback to savepoint meshcache_read"
 
 # The cache is not there, not whole, not ours to read, or on a standby (PostgreSQL reports a read of an
 # UNLOGGED table during recovery as feature_not_supported, an unpopulated materialized view as
@@ -77,7 +70,7 @@ class Origin(StrEnum):
     BYPASS = "bypass"  # the cache cannot be used at all: the source answered
 
 
-# Asking the class costs a quarter of making a row.
+# Asking the class takes as long as making a small row.
 _ORIGINS: Final = {origin.value: origin for origin in Origin}
 
 
@@ -124,89 +117,42 @@ class Listing(Sequence[T], Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Rows with their origins; whether the caller's transaction has written (then a fill would be wasted);
-    whether the cache could be asked at all; and, of a read of many keys, which key each row belongs to.
+    """Rows as the driver returned them: the values of `columns`, then where the row came from, the age of a
+    cached one, and whether the caller's transaction has written.
+
+    `usable`: whether the cache could be asked at all; `positions`: of a read of many keys, which key each row
+    belongs to.
     """
 
-    rows: list[tuple[Row, Origin, timedelta | None]]
-    wrote: bool
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[Any, ...]]
     usable: bool
     positions: tuple[int, ...] = ()
+
+    @property
+    def origins(self) -> list[Origin]:
+        """Of each row."""
+        return [_ORIGINS[row[-3]] for row in self.rows]
+
+    @property
+    def ages(self) -> list[timedelta | None]:
+        """Of each row; None unless it is a hit."""
+        return [row[-2] for row in self.rows]
+
+    @property
+    def wrote(self) -> bool:
+        """Whether the caller's transaction has written: then a fill would be wasted."""
+        return any(row[-1] for row in self.rows)
+
+    def made(self, make: Callable[[Sequence[Any]], T]) -> Iterator[T]:
+        """Each row's own columns, made into a value."""
+        return (make(row[:-3]) for row in self.rows)
 
 
 # When marks are pending, the short statement for lists finds nothing and was in vain; so it is left out
 # for a while.
 _BUSY_SECONDS: Final = 1.0
 _busy_until: dict[Target, float] = {}
-
-
-def _driver(connection: Connection) -> psycopg.Connection[Any]:
-    """The psycopg connection under a SQLAlchemy one, in the transaction that SQLAlchemy knows about."""
-    raw = connection.connection.driver_connection
-    if not isinstance(raw, psycopg.Connection):
-        raise TypeError("meshcache reads through SQLAlchemy with the psycopg driver: postgresql+psycopg://")
-    if not raw.autocommit and not connection.in_transaction():
-        connection.begin()
-    return raw
-
-
-# One cursor per connection: making one costs a fifth of a hit. Its rows are fetched before it is used again.
-_cursors: WeakKeyDictionary[psycopg.Connection[Any], psycopg.Cursor[Any]] = WeakKeyDictionary()
-
-
-def _cursor(raw: psycopg.Connection[Any]) -> psycopg.Cursor[Any]:
-    cursor = _cursors.get(raw)
-    if cursor is None:
-        cursor = _cursors[raw] = raw.cursor(row_factory=tuple_row)
-    return cursor
-
-
-def _run(
-    raw: psycopg.Connection[Any], statement: str, values: Sequence[Any]
-) -> tuple[psycopg.Cursor[Any], list[Any]]:
-    """Execute one SELECT; inside a transaction under a savepoint, which a failure returns to."""
-    cursor = _cursor(raw)
-    status = raw.pgconn.transaction_status
-    # In a transaction that failed before there is nothing to protect: the server says so itself.
-    if (raw.autocommit and status == TransactionStatus.IDLE) or status == TransactionStatus.INERROR:
-        cursor.execute(statement, values)
-    else:
-        _run_guarded(raw, cursor, statement, values)
-    return cursor, cursor.fetchall()
-
-
-def ask(connection: Connection, statement: str, values: Sequence[Any]) -> list[Any]:
-    """The rows of one SELECT, executed as the reads below are: inside a transaction under a savepoint."""
-    return _run(_driver(connection), statement, values)[1]
-
-
-def _run_guarded(
-    raw: psycopg.Connection[Any], cursor: psycopg.Cursor[Any], statement: str, values: Sequence[Any]
-) -> None:
-    # Never prepared: psycopg would count a statement as prepared whose turn in the pipeline never came.
-    try:
-        if psycopg.Pipeline.is_supported():
-            with raw.pipeline():
-                raw.execute(_SAVEPOINT, prepare=False)
-                cursor.execute(statement, values)
-                raw.execute(_RELEASE, prepare=False)
-        else:
-            raw.execute(_SAVEPOINT, prepare=False)
-            cursor.execute(statement, values)
-            raw.execute(_RELEASE, prepare=False)
-    except psycopg.Error:
-        if not raw.closed and raw.info.transaction_status == TransactionStatus.INERROR:
-            raw.execute(_ROLLBACK, prepare=False)
-            raw.execute(_RELEASE, prepare=False)
-        raise
-
-
-def _read(columns: Sequence[str], rows: Sequence[Any], *, usable: bool) -> Read:
-    """Split each row into the view's columns and what every read adds behind them."""
-    found: list[tuple[Row, Origin, timedelta | None]] = [
-        (dict(zip(columns, row[:-3], strict=True)), _ORIGINS[row[-3]], row[-2]) for row in rows
-    ]
-    return Read(found, any(row[-1] for row in rows), usable)
 
 
 def _keyed(target: Target, ask: Callable[[], T], also: tuple[type[psycopg.Error], ...] = ()) -> T:
@@ -235,16 +181,16 @@ def _guarded(
     """Ask the cache, or else the source."""
     if cached is not None:
         try:
-            _, rows = _keyed(target, lambda: _run(raw, *cached))
+            _, rows = _keyed(target, lambda: run(raw, *cached, binary=is_binary(target.column_types)))
         except UNUSABLE:
             pass
         else:
-            return _read(target.columns, rows, usable=True)
+            return Read(target.columns, rows, usable=True)
     # Without the columns' types the server may find no "=" between a column and the value given for it.
     also = (errors.UndefinedFunction,)
-    cursor, rows = _keyed(target, lambda: _run(raw, *source), also)
+    cursor, rows = _keyed(target, lambda: run(raw, *source), also)
     columns = statements.columns_of([column.name for column in cursor.description or ()])
-    return _read(columns, rows, usable=False)
+    return Read(tuple(columns), rows, usable=False)
 
 
 def _check_key(target: Target, key: Sequence[Any]) -> None:
@@ -257,7 +203,7 @@ def _check_key(target: Target, key: Sequence[Any]) -> None:
 def get(connection: Connection, target: Target, key: Sequence[Any]) -> Read:
     """One row by key in the caller's transaction and snapshot; no rows where the source has none."""
     _check_key(target, key)
-    raw = _driver(connection)
+    raw = driver(connection)
     shape = statements.key_shape(target)
     cached: tuple[str, Sequence[Any]] | None = None
     if target.installed:
@@ -275,27 +221,26 @@ def get_many(connection: Connection, target: Target, keys: Sequence[Sequence[Any
     """
     for key in keys:
         _check_key(target, key)
-    raw = _driver(connection)
+    raw = driver(connection)
     if not keys:
-        return Read([], wrote=False, usable=True)
+        return Read(target.columns, (), usable=True)
     if target.installed and target.kind != "rollup":
         arrays = [list(column) for column in zip(*keys, strict=True)]
         try:
-            _, rows = _keyed(target, lambda: _run(raw, statements.by_keys(target), arrays))
+            ask = statements.by_keys(target)
+            _, rows = _keyed(target, lambda: run(raw, ask, arrays, binary=is_binary(target.column_types)))
         except UNUSABLE:
             pass
         else:
-            read = _read(target.columns, [row[1:] for row in rows], usable=True)
-            return replace(read, positions=tuple(row[0] - 1 for row in rows))
-    found: list[tuple[Row, Origin, timedelta | None]] = []
-    positions: list[int] = []
-    usable = False
-    for position, key in enumerate(keys):
-        one = get(connection, target, key)
-        found += one.rows
-        positions += [position] * len(one.rows)
-        usable = usable or one.usable
-    return Read(found, wrote=False, usable=usable, positions=tuple(positions))
+            positions = tuple(row[0] - 1 for row in rows)
+            return Read(target.columns, [row[1:] for row in rows], usable=True, positions=positions)
+    answers = [get(connection, target, key) for key in keys]
+    return Read(
+        answers[0].columns,
+        [row for answer in answers for row in answer.rows],
+        usable=any(answer.usable for answer in answers),
+        positions=tuple(n for n, answer in enumerate(answers) for _ in answer.rows),
+    )
 
 
 def list_rows(
@@ -314,7 +259,7 @@ def list_rows(
     """
     if (limit is not None and limit < 0) or offset < 0:
         raise InvalidKey(f"{target.name}: limit and offset cannot be negative")
-    raw = _driver(connection)
+    raw = driver(connection)
     shape = Shape(
         equal=tuple(column for column, value in where.items() if value is not None),
         null=tuple(column for column, value in where.items() if value is None),
@@ -346,7 +291,7 @@ def load_target(connection: Connection, name: str) -> Target | None:
         "v.tenant_column from meshcache.cached_view as v where v.name = %s"
     )
     try:
-        _, rows = _run(_driver(connection), statement, [name])
+        _, rows = run(driver(connection), statement, [name])
     except UNUSABLE:
         return None
     if not rows:

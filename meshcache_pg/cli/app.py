@@ -37,7 +37,7 @@ LOOK: Verbs = (
     ("get", look.get, "meshcache get card 42 --json"),
     ("explain", explain, "meshcache explain views/card.sql"),
     ("stats", look.stats, "meshcache stats"),
-    ("verify", look.verify, "meshcache verify --sample 0.1"),
+    ("verify", look.verify, "meshcache verify --live --seconds 60"),
 )
 KEEP: Verbs = (
     ("refresh", keep.refresh, "meshcache refresh --due --quiet --max-time 50"),

@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from meshcache_pg.cli.live import verify_live
 from meshcache_pg.cli.options import Key, Name, Names
-from meshcache_pg.cli.run import Run, find
+from meshcache_pg.cli.run import Run, WrongUsage, find
 from meshcache_pg.cli.values import age, cell, counted, duration, moment
-from meshcache_pg.errors import DefinitionError
 
 if TYPE_CHECKING:
     from meshcache_pg.cache import MeshCache
@@ -91,6 +91,7 @@ def stats(ctx: typer.Context, names: Names = None) -> None:
 def verify(
     ctx: typer.Context,
     names: Names = None,
+    *,
     sample: Annotated[
         float,
         typer.Option(
@@ -100,12 +101,38 @@ def verify(
     repair: Annotated[
         bool, typer.Option("--repair", help="Fill anew what differs, and compare again.")
     ] = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="Compare a few keys at a time, beside the application's load.")
+    ] = False,
+    seconds: Annotated[
+        float | None,
+        typer.Option("--seconds", metavar="N", min=0, help="Live: so long; default 60 without --reads."),
+    ] = None,
+    reads: Annotated[
+        int | None, typer.Option("--reads", metavar="N", min=1, help="Live: so many keys.")
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            "--rate", metavar="N", min=0.01, help="Live: at most so many keys a second; default 50."
+        ),
+    ] = None,
 ) -> int:
     """Compare what the cache serves with its source; exit 4 when something differs."""
     run: Run = ctx.obj
+    if not live and (seconds, reads, rate) != (None, None, None):
+        raise WrongUsage("--seconds, --reads and --rate are for --live", hint="Add --live.")
+    if live and sample != 1:
+        raise WrongUsage("--live and --sample exclude each other", hint="Say --reads or --seconds.")
     repaired = []
-    with run.cache() as cache:
+    with run.cache(seconds) as cache:
         chosen = _verifiable(cache, names)
+        if live:
+            from meshcache_pg.live_check import DEFAULT_RATE
+
+            return verify_live(
+                run, cache, chosen, seconds=seconds, reads=reads, rate=rate or DEFAULT_RATE, repair=repair
+            )
         found = {}
         with run.out.progress("verifying", len(chosen)) as begin:
             for name in chosen:
@@ -123,14 +150,12 @@ def verify(
 
 
 def _verifiable(cache: "MeshCache", names: list[str] | None) -> list[str]:
+    from meshcache_pg.health import refuse_rollup
+
     if not names:
         return [view.name for view in cache.installed().values() if view.kind != "rollup"]
     for name in names:
-        if find(cache, name).kind == "rollup":
-            raise DefinitionError(
-                f"{name} is a rollup: it is as old as its last refresh, there is nothing to compare",
-                hint=f"meshcache refresh {name}",
-            )
+        refuse_rollup(name, find(cache, name).kind)
     return names
 
 

@@ -106,6 +106,15 @@ class Output:
         self._out.print(table)
 
     @contextmanager
+    def status(self, title: str) -> Iterator[Callable[[str], None]]:
+        """One line on stderr that is written over, on a terminal only; call it with what it shall say."""
+        if self.quiet or not self._err.is_terminal:
+            yield lambda _: None
+            return
+        with self._err.status(Text(title)) as line:
+            yield lambda text: line.update(Text(text))
+
+    @contextmanager
     def progress(self, title: str, total: int) -> Iterator[Callable[[str], None]]:
         """A bar on stderr for work of over a second, on a terminal only; call it with what is next."""
         if self.quiet or not self._err.is_terminal:

@@ -1,8 +1,9 @@
 """The hot reads of the pack, each asked of source and cache in turn, in one snapshot, and compared.
 
-Both answers come over the same connection, from prepared statements, through the same driver, as the same
-dataclass. The source has every index that its query can use. The cache is asked through its repositories, so
-that all they cost (the savepoint around each read, where the answer came from) is on its side.
+Both answers come over the same connection, from prepared statements, through the same driver and in the same
+format, and become the same dataclass in the same way. The source has every index that its query can use. The
+cache is asked through its repositories, so that all they cost (the savepoint around each read, where the
+answer came from) is on its side.
 """
 
 import random
@@ -20,8 +21,9 @@ from meshcache_pg.bound_view import BoundView
 from meshcache_pg.demo.cases import Case, cases
 from meshcache_pg.demo.report import Tick
 from meshcache_pg.demo.stage import Stage
+from meshcache_pg.making import Row, maker
 from meshcache_pg.meshhook import definition
-from meshcache_pg.repository import Origin, Row
+from meshcache_pg.repository import Origin
 from meshcache_pg.sql import trusted
 from meshcache_pg.timing import batches, in_turns, word
 
@@ -130,12 +132,11 @@ def source_read(connection: Connection, case: Case) -> Callable[..., tuple[Any, 
     query = definition(case.view).query.replace("%", "%%")
     statement = sql.SQL("select s.* from ({}\n) as s {}").format(sql.SQL(trusted(query)), sql.SQL(case.where))
     prepared = statement.as_bytes()
-    make = case.row_type
 
     def ask(*key: Any) -> tuple[Any, ...]:
         raw = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
-        cursor = raw.cursor(row_factory=tuple_row).execute(prepared, key, prepare=True)
-        names = [column.name for column in cursor.description or ()]
-        return tuple(make(**dict(zip(names, row, strict=True))) for row in cursor.fetchall())
+        cursor = raw.cursor(row_factory=tuple_row, binary=True).execute(prepared, key, prepare=True)
+        make = maker(case.view, case.row_type, tuple(column.name for column in cursor.description or ()))
+        return tuple(make(row) for row in cursor.fetchall())
 
     return ask

@@ -14,7 +14,7 @@ Raises: InvalidKey for a value that no such column can have; the transaction sta
 server refuses passes as psycopg's error, as it would from a plain query.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -23,7 +23,6 @@ from sqlalchemy.orm import Session
 
 from meshcache_pg.bound_view import BoundView
 from meshcache_pg.cache import MeshCache
-from meshcache_pg.errors import DefinitionError
 from meshcache_pg.meshhook.pack import definition
 from meshcache_pg.meshhook.rows import (
     NodeConfig,
@@ -36,7 +35,7 @@ from meshcache_pg.meshhook.rows import (
     WorkflowDefinition,
     WorkflowStats,
 )
-from meshcache_pg.repository import Listing, Result, Row
+from meshcache_pg.repository import Listing, Result
 
 T = TypeVar("T")
 
@@ -50,21 +49,11 @@ class _Repository:
         self._cache = cache
         self._where = where
 
-    def _view(self, name: str, row_type: Callable[..., T]) -> BoundView[T]:
+    def _view(self, name: str, row_type: type[T]) -> BoundView[T]:
         # Bound anew for each read: a Session has another connection after each commit.
         if isinstance(self._where, Session) and self._where.autoflush:
             self._where.flush()
-
-        def make(row: Row) -> T:
-            try:
-                return row_type(**row)
-            except TypeError as error:
-                raise DefinitionError(
-                    f"{name} is applied with other columns than this version reads: {', '.join(row)}",
-                    hint="Apply the pack of this version.",
-                ) from error
-
-        return self._cache.view(definition(name), self._where, make)
+        return self._cache.view(definition(name), self._where, row_type)
 
 
 class WorkflowRepository(_Repository):

@@ -8,6 +8,8 @@ select
     to_regclass(format('meshcache.%I', v.name)) is not null
     and to_regclass(format('meshcache.%I', v.name || '_source')) is not null
     and to_regclass(format('meshcache_data.%I', v.name)) is not null
+    and to_regclass('meshcache_data.epoch') is not null
+    and to_regclass('meshcache_data.view_state') is not null
     and (v.kind = 'rollup' or to_regclass(format('meshcache.%I', v.name || '_hits')) is not null)
     and (v.kind = 'rollup' or to_regclass(format('meshcache.%I', v.name || '_fresh')) is not null)
     and (
@@ -20,13 +22,15 @@ select
     )
     and (
         v.kind = 'rollup' or (
-            select count(distinct p.proname) = 8
+            select count(distinct p.proname) = case when v.coverage = 'complete' then 12 else 11 end
             from pg_proc as p
             where p.pronamespace = 'meshcache'::regnamespace
                 and p.proname in (
                     v.name || '_get', v.name || '_miss', v.name || '_fill', v.name || '_invalidate',
                     '_' || v.name || '_fill_all', '_' || v.name || '_refresh',
-                    '_' || v.name || '_resolve', '_' || v.name || '_verify'
+                    '_' || v.name || '_resolve', '_' || v.name || '_verify',
+                    '_' || v.name || '_usable', '_' || v.name || '_quiet',
+                    '_' || v.name || '_pick', '_' || v.name || '_compare'
                 )
         )
     ) as whole

@@ -13,3 +13,12 @@ from meshcache.stats() as s;
 select e.id, e.opened_at
 from meshcache_data.epoch as e
 where e.xmin = e.opened_by::xid and e.tableoid = e.table_oid;
+
+-- name: limits
+-- For this transaction alone: it may not write, nor keep the server busy or wait for long. The statements are large and
+-- run on few rows, so compiling them would take longer than running them.
+select
+    set_config('transaction_read_only', 'on', true),
+    set_config('statement_timeout', cast(:statement_ms as text), true),
+    set_config('lock_timeout', cast(:lock_ms as text), true),
+    set_config('jit', 'off', true);

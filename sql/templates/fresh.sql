@@ -86,6 +86,9 @@ not exists (
     where t.id = any({plain}) and (r.relhassubclass or r.relispartition or not t.trusted)
 )
 
+-- part: usable
+(select meshcache.{function}())
+
 -- part: usable_complete
 (
     select true from meshcache_data.view_state as v
@@ -111,7 +114,7 @@ not exists (
 -- part: fresh_on_demand
 {usable} and c.xmin = c._filled_by::xid and {tests}
 
--- part: candidates
+-- part: marked_values
 -- Only marks that the last whole fill did not contain can ask for anything.
 array(
     select {value} from meshcache.{mark_table} as m
@@ -120,6 +123,9 @@ array(
         and (m.xid = v.complete_by or not pg_catalog.pg_visible_in_snapshot(m.xid, v.complete_in))
     {joins}
 )
+
+-- part: is_marked
+s.{column} = any(coalesce((select m.{array} from marked as m), '{{}}'))
 
 -- part: pending
 exists (

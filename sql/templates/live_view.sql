@@ -1,5 +1,23 @@
 -- What readers see of one cached view. Composed by render.py.
 
+-- part: usable
+-- Whether the view as a whole may be read in this snapshot: null or false where not. A function, because its plan is made
+-- once per session; as a part of the views it would be planned with every statement that is not prepared, and with
+-- every prepared one of which the server believes that another plan would pay. STABLE: it sees the snapshot of the
+-- statement that calls it. Readers of a view call its functions with their own rights, so everybody may.
+create function meshcache.{function}()
+returns boolean
+language plpgsql
+stable
+parallel safe
+security definer
+set search_path = pg_catalog, pg_temp
+as $usable$
+begin
+    return {usable};
+end
+$usable$
+
 -- part: hits_view
 -- The cached rows that may be served in this snapshot, for reads of one key and of the first rows of a list.
 create view meshcache.{hits} as
@@ -20,17 +38,29 @@ where {fresh}
 create view meshcache.{quiet} as
 select {c_columns}, c._filled_at
 from meshcache_data.{name} as c
-where {usable} and not ({pending})
+where {is_quiet}
 
 -- part: stale_view
 -- What a complete view must ask the source for: rows that a pending mark (or expiry) concerns and that are not fresh.
--- The arrays let the planner reach them by index; while nothing is pending the source is not even begun with. OFFSET
--- keeps the look at the cached row a probe by key: joined, it would read them all for the sake of a few.
+-- One branch per dependency, so that each reaches its rows by an index of its own; in one condition, joined by OR, they
+-- would leave the planner to read all rows of a tenant. A row is given by the first branch that it belongs to.
 create view meshcache.{stale} as
+with marked as materialized (
+    select {arrays} where {usable}
+)
+{branches}
+
+-- part: stale_branch
+-- While nothing is pending the source is not even begun with. OFFSET keeps the look at the cached row a probe by key:
+-- joined, it would read them all for the sake of a few.
 select {s_columns}
 from meshcache.{source} as s
-where {usable} and ({pending}) and ({candidates})
+where (select pg_catalog.cardinality(m.{first_array}) > 0 from marked as m)
+    and {matches} {not_before}
     and not exists (select from meshcache.{hits} as h where {same_key} offset 0)
+
+-- part: no_branch
+select {s_columns} from meshcache.{source} as s where false
 
 -- part: bypass_view
 -- Every row of the source while a complete view cannot be used, and none while it can.

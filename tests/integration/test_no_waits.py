@@ -158,6 +158,9 @@ MAINTENANCE: dict[str, LiteralString] = {
     "deleted marks": "select meshcache._delete_marks(pg_snapshot_xmin(pg_current_snapshot()))",
     "comparison of triggers": "select meshcache._check_source(id) from meshcache.source_table",
     "verify": "select meshcache._order_card_verify(1, 10), meshcache._customer_page_verify(1, 10)",
+    "live comparison": "select meshcache._order_card_compare(array['1'], false, 5),"
+    " meshcache._customer_page_compare(array['1'], false, 5),"
+    " meshcache._order_card_pick('marked', 5), meshcache._customer_page_pick('uncached', 5)",
     "invalidation": "select meshcache.invalidate('order_card'), meshcache.order_card_invalidate(1)",
     "invalidation of a table": "select meshcache.invalidate_source('orders')",
     "rollup": "refresh materialized view concurrently meshcache_data.sku_sales",

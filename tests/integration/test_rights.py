@@ -158,6 +158,17 @@ def test_names_in_pg_temp_or_in_the_search_path_are_not_taken(shop: Shop, app: s
     shop.check()
 
 
+def test_a_view_of_the_application_on_a_live_view_needs_no_other_right(shop: Shop, reader: str) -> None:
+    with shop.connect() as connection:
+        connection.execute("create view cards as select * from meshcache.order_card")
+        connection.execute(sql.SQL("grant select on cards to {}").format(sql.Identifier(reader)))
+    with become(shop, reader) as connection:
+        assert scalar(connection, "select count(*) from cards where customer_id = 3") > 0
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("select meshcache._order_card_usable()")
+    shop.run("drop view cards")
+
+
 def test_nothing_in_the_schema_is_open_to_everybody(shop: Shop) -> None:
     functions = shop.rows(
         """
@@ -166,7 +177,14 @@ def test_nothing_in_the_schema_is_open_to_everybody(shop: Shop) -> None:
         where p.pronamespace = 'meshcache'::regnamespace and a.grantee = 0
         """
     )
-    assert functions == []
+    # Called by the views with the rights of their reader, and by nobody else: that takes USAGE on the schema.
+    assert {name for (name,) in functions} == {
+        "meshcache._order_card_usable()",
+        "meshcache._order_card_quiet()",
+        "meshcache._customer_page_usable()",
+        "meshcache._city_list_usable()",
+        "meshcache._city_list_quiet()",
+    }
     relations = shop.rows(
         """
         select c.oid::regclass::text from pg_class as c cross join lateral aclexplode(c.relacl) as a

@@ -13,6 +13,8 @@ import pytest
 from psycopg import sql
 from psycopg.pq import TransactionStatus
 
+from meshcache_pg import MeshCache
+from meshcache_pg.sql import trusted
 from tests.consistency.checker import Checker, NotExact
 from tests.fixtures.fix_cache import refresh, sweep
 from tests.fixtures.fix_db import Database
@@ -230,3 +232,25 @@ def empty_trigger_functions(connection: psycopg.Connection, table: LiteralString
                 "create or replace function {}() returns trigger language plpgsql as 'begin return null; end'"
             ).format(sql.Identifier("meshcache", name))
         )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("schema", SCHEMAS)
+def test_the_live_check_can_ask_for_keys_of_every_kind(
+    schema: str, stocked: Callable[[str], Database]
+) -> None:
+    database = stocked(schema)
+    connection = database.connect()
+    half = len(writes(schema)) // 2
+    for statement in writes(schema)[:half]:
+        connection.execute(sql.SQL(trusted(statement)))
+    connection.execute("call meshcache.sweep()")
+    with MeshCache(database.dsn) as cache:
+        for name in [one.name for one in cache.installed().values() if one.kind != "rollup"]:
+            cache.refresh(name, "all")
+        for statement in writes(schema)[half:]:
+            connection.execute(sql.SQL(trusted(statement)))
+        for name in [one.name for one in cache.installed().values() if one.kind != "rollup"]:
+            report = cache.verify_live([name], reads=60, rate=1e6)
+            assert (report.differences, report.skipped, report.left_out) == ([], 0, {}), name
+            assert report.total("compared") > 0, name
