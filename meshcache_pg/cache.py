@@ -16,12 +16,13 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
-from meshcache_pg import catalog, health, install, live_check, maintenance, migrate, repository
+from meshcache_pg import catalog, explain, health, install, live_check, maintenance, migrate, repository
 from meshcache_pg.bound_view import BoundView
 from meshcache_pg.catalog import InstalledView, Step
 from meshcache_pg.database import make_engine, translated
 from meshcache_pg.definition import Definition
 from meshcache_pg.errors import DefinitionError, LockBusy, MeshcacheError
+from meshcache_pg.explain import Explanation
 from meshcache_pg.filling import Budget, Counts
 from meshcache_pg.making import Make, Row
 from meshcache_pg.repository import Origin
@@ -227,6 +228,13 @@ class MeshCache:
         with self.autocommit() as connection:
             maintenance.open_cache(connection)
         return taken
+
+    def explain(self, view: str | Definition, *, measure: bool = True) -> Explanation:
+        """What makes the rows of a view stale and why, what that costs writers, what its reads take, and
+        whether it is worth it; changes nothing. See explain.explain.
+        """
+        with translated(), self._fills.connect() as connection:
+            return explain.explain(connection, view, measure=measure)
 
     def drop(self, name: str) -> None:
         """Drop one cached view or rollup."""

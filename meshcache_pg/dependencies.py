@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from meshcache_pg.references import Place
 from meshcache_pg.scopes import Facts, Rel, Relation
-from meshcache_pg.ways import ADDED, CARRY, End, Step, Ways, table
+from meshcache_pg.ways import ADDED, CARRY, End, Lookup, Step, Ways, table
 
 # Each link is a join that readers of the view do for every pending mark; longer ways are not worth it.
 MAX_LINKS = 4
@@ -34,7 +34,9 @@ class Hidden:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One derived dependency. A flush has no columns. `why` says it in words."""
+    """One derived dependency. A flush has no columns. `why` says it in words, and `hindrance` why it is not
+    of a finer kind: empty for `key`, there is none; for a flush it is `why`.
+    """
 
     relation: Relation
     kind: str
@@ -42,6 +44,7 @@ class Found:
     view_columns: tuple[str, ...]
     links: tuple[Step, ...]
     why: str
+    hindrance: str = ""
 
     @property
     def text(self) -> str:
@@ -55,10 +58,13 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Derivation:
-    """The dependencies of one SELECT, and the columns to add to it so that cached rows carry them."""
+    """The dependencies of one SELECT, and the columns to add to it so that cached rows carry them; `lookup`
+    if the SELECT is nothing but one row of one table.
+    """
 
     found: tuple[Found, ...]
     hidden: tuple[Hidden, ...]
+    lookup: Lookup | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +124,8 @@ class _Chooser:
         # A flush says it all: marks beside it would be written for nothing.
         kept = [f for f in found.values() if f.kind == "flush" or f.relation.oid not in flushed]
         used = {name for f in kept for name in f.view_columns}
-        return Derivation(tuple(kept), tuple(h for h in self._hidden.values() if h.name in used))
+        hidden = tuple(h for h in self._hidden.values() if h.name in used)
+        return Derivation(tuple(kept), hidden, self._ways.lookup())
 
     def best(self, rel: Rel) -> Iterator[Found]:
         """The dependencies of one occurrence: one, or one for each arm of a UNION that it hangs under."""
@@ -127,31 +134,37 @@ class _Chooser:
             ways = {n: self._ways.find((rel, n), 0, carry) for n in starts}
             direct = {n: ends[0] for n, ends in ways.items() if len(ends) == 1}
             if direct:
-                yield self._direct(relation, _enough(relation, direct))
+                yield self._direct(rel, _enough(relation, direct))
                 return
         for links in range(MAX_LINKS + 1):
             for carry in self._carry:
                 for number in starts:
                     ends = self._ways.find((rel, number), links, carry)
                     if ends:
-                        yield from (self._of(relation, number, end) for end in ends)
+                        yield from (self._of(rel, number, end) for end in ends)
                         return
-        yield Found(relation, "flush", (), (), (), self._ways.obstacle(rel))
+        obstacle = self._ways.obstacle(rel)
+        yield Found(relation, "flush", (), (), (), obstacle, obstacle)
 
-    def _of(self, relation: Relation, number: int, end: End) -> Found:
+    def _of(self, rel: Rel, number: int, end: End) -> Found:
         if not end.links:
-            return self._direct(relation, {number: end})
-        column = self._column(end)
-        return Found(relation, "linked", (relation.columns[number],), (column,), end.links, end.words)
+            return self._direct(rel, {number: end})
+        relation, column = table(rel), self._column(end)
+        hindrance = self._ways.hindrance(rel, end.links)
+        return Found(
+            relation, "linked", (relation.columns[number],), (column,), end.links, end.words, hindrance
+        )
 
-    def _direct(self, relation: Relation, ends: dict[int, End]) -> Found:
+    def _direct(self, rel: Rel, ends: dict[int, End]) -> Found:
+        relation, is_key = table(rel), all(end.is_key for end in ends.values())
         return Found(
             relation,
-            "key" if all(end.is_key for end in ends.values()) else "carried",
+            "key" if is_key else "carried",
             tuple(relation.columns[n] for n in ends),
             tuple(self._column(end) for end in ends.values()),
             (),
             " and ".join(end.words for end in ends.values()),
+            "" if is_key else self._ways.hindrance(rel, ()),
         )
 
     def _column(self, end: End) -> str:

@@ -158,42 +158,58 @@ class Equalities:
         """The output columns of its query that a restriction of this column may come from."""
         rel, column = place
         scope = rel.scope
-        if scope.opaque or rel.index < 0:
+        if rel.index < 0 or _closed(scope):
             return []
-        query = scope.query
-        if query.has("limitCount") or query.has("limitOffset") or query.has("groupingSets"):
-            return []
-        if query.has("setOperations"):
+        if scope.query.has("setOperations"):
             return [column] if self._typed(scope, rel, column) else []
-        found = []
+        return [number for number, barrier in self._returned(place) if not barrier]
+
+    def barrier(self, place: Place) -> str:
+        """The clause that keeps restrictions of a column inside of its query; empty where none does."""
+        scope = place[0].scope
+        if scope.outer is None or place[0].index < 0:
+            return ""
+        if closed := _closed(scope):
+            return closed
+        if scope.query.has("setOperations"):
+            return "" if self._typed(scope, *place) else "an arm of UNION and the like with another type"
+        barriers = [barrier for _, barrier in self._returned(place)]
+        return barriers[0] if barriers and all(barriers) else ""
+
+    def _returned(self, place: Place) -> Iterator[tuple[int, str]]:
+        """The output columns that are this column of FROM, each with what is between the two, if anything."""
+        scope = place[0].scope
         for target in scope.outputs():
             references = merged(scope, target.node("expr"))
             places = frozenset(r.place for r in references)
-            if place in places and self._passes(scope, target, references, places):
-                found.append(target.number("resno"))
-        return found
+            if place in places:
+                yield target.number("resno"), self._between(scope, target, references, places)
 
-    def _passes(
+    def _between(
         self, scope: Scope, target: Node, references: tuple[Reference, ...], places: frozenset[Place]
-    ) -> bool:
-        """Whether a condition on an output column is one on these columns of FROM."""
+    ) -> str:
+        """Why a condition on an output column is not one on these columns of FROM; empty if it is one."""
         if len(places) == 2 and places not in self._full:
-            return False
+            return "a full join"
         type_, collation = exposed(target.node("expr"))
-        if any(
-            r.rel.scope is not scope or not self._same(type_, collation, r.type, r.collation)
-            for r in references
-        ):
-            return False
+        if any(r.rel.scope is not scope for r in references):
+            return "a sub-query that returns a column from outside"
+        if any(not self._same(type_, collation, r.type, r.collation) for r in references):
+            return "a cast"
         query = scope.query
-        groups = [query.items("groupClause")] if query.has("groupClause") or query.flag("hasAggs") else []
+        groups: list[tuple[str, list[Node]]] = []
+        if query.has("groupClause") or query.flag("hasAggs"):
+            groups.append(("an aggregate that is not grouped by it", query.items("groupClause")))
         if query.flag("hasDistinctOn"):
-            groups.append(query.items("distinctClause"))
-        groups += [window.items("partitionClause") for window in query.items("windowClause")]
-        return all(
-            any(self._groups_by(scope, clause, places, references[0].type) for clause in group)
-            for group in groups
-        )
+            groups.append(("DISTINCT ON something else", query.items("distinctClause")))
+        for window in query.items("windowClause"):
+            groups.append(
+                ("a window function that is not partitioned by it", window.items("partitionClause"))
+            )
+        for words, group in groups:
+            if not any(self._groups_by(scope, clause, places, references[0].type) for clause in group):
+                return words
+        return ""
 
     def _groups_by(self, scope: Scope, clause: Node, places: frozenset[Place], type_: int) -> bool:
         families = self._facts.equality.get(clause.number("eqop"), frozenset())
@@ -252,6 +268,18 @@ def _tests(scope: Scope, sublink: Node) -> Iterator[tuple[Reference, int, Node]]
             parameter = parameter.node("arg") or parameter
         if mine and parameter.label == "PARAM" and parameter.number("paramkind") == _OF_SUBLINK:
             yield mine, parameter.number("paramid"), comparison
+
+
+def _closed(scope: Scope) -> str:
+    """The clause that lets no restriction into a query at all."""
+    if scope.opaque:
+        return "WITH RECURSIVE"
+    clauses = {
+        "limitCount": "LIMIT",
+        "limitOffset": "OFFSET",
+        "groupingSets": "GROUPING SETS, ROLLUP or CUBE",
+    }
+    return next((words for clause, words in clauses.items() if scope.query.has(clause)), "")
 
 
 def _is_join(scope: Scope) -> bool:

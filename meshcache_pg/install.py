@@ -9,6 +9,7 @@ again.
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from psycopg import sql
 from sqlalchemy import Connection, text
@@ -62,42 +63,69 @@ def install(connection: Connection, definition: Definition) -> int:
         drop_objects(connection, definition.name)
         view_id = _register(connection, definition)
         name = Identifier(CORE, f"{definition.name}_source")
-        source = sql_text(name.sql)
-        execute_ddl(connection, f"create view {source} as {definition.query}")
-        oid = connection.scalar(text("select cast(cast(:name as regclass) as oid)::bigint"), {"name": source})
-        columns = source_columns(connection, definition, oid)
+        oid, columns = create_source(connection, definition, name)
         _describe(connection, view_id, oid, columns)
         if definition.kind == "rollup":
             _install_rollup(connection, definition)
             return view_id
-        hidden: tuple[str, ...] = ()
-        if definition.depends:
-            dependencies = resolve(connection, definition)
-            check_declared(connection, definition, oid, dependencies)
-        else:
-            derived = complete(connection, definition, name, oid)
-            oid, hidden = derived.oid, derived.hidden
-            dependencies = resolve(connection, derived.definition)
-            check_flushes(connection, definition, derived.found)
-            columns = list(table_columns(connection, oid).values())
-        check_readable(connection, definition, oid, dependencies)
-        session.check(connection, definition, oid)
-        confidential.check(connection, definition, oid)
-        dependencies = check_functions(connection, definition, oid, dependencies)
-        stored = [_store(connection, view_id, n, d) for n, d in enumerate(dependencies)]
+        examined = examine(connection, definition, name, oid, columns)
+        stored = [_store(connection, view_id, n, d) for n, d in enumerate(examined.dependencies)]
         server = connection.scalar(text("select current_setting('server_version_num')::integer"))
-        renderer = ViewRenderer(view_id, definition, columns, stored, server, hidden=hidden)
+        renderer = ViewRenderer(view_id, definition, examined.columns, stored, server, hidden=examined.hidden)
         for statement in renderer.statements():
             execute_ddl(connection, statement)
         _revoke(connection, view_functions(definition.name))
         for statement in renderer.grants():
             execute_ddl(connection, statement)
     except DBAPIError as error:
-        raise _definition_error(definition, error) from error
+        raise definition_error(definition, error) from error
     return view_id
 
 
-def _definition_error(definition: Definition, error: DBAPIError) -> Exception:
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What a definition comes to: its source view, what that returns and hides, and its dependencies."""
+
+    oid: int
+    columns: list[Column]
+    hidden: tuple[str, ...]
+    dependencies: list[ResolvedDependency]
+
+
+def create_source(
+    connection: Connection, definition: Definition, name: Identifier
+) -> tuple[int, list[Column]]:
+    """Create the source view; returns its oid and its columns, or raises what is wrong with them."""
+    source = sql_text(name.sql)
+    execute_ddl(connection, f"create view {source} as {definition.query}")
+    oid: int = connection.execute(
+        text("select cast(cast(:name as regclass) as oid)::bigint"), {"name": source}
+    ).scalar_one()
+    return oid, source_columns(connection, definition, oid)
+
+
+def examine(
+    connection: Connection, definition: Definition, name: Identifier, oid: int, columns: list[Column]
+) -> Examined:
+    """Find the dependencies of a cached view, and whether it may be one; its source view may be made anew."""
+    hidden: tuple[str, ...] = ()
+    if definition.depends:
+        dependencies = resolve(connection, definition)
+        check_declared(connection, definition, oid, dependencies)
+    else:
+        derived = complete(connection, definition, name, oid)
+        oid, hidden = derived.oid, derived.hidden
+        dependencies = resolve(connection, derived.definition)
+        check_flushes(connection, definition, derived.found)
+        columns = list(table_columns(connection, oid).values())
+    check_readable(connection, definition, oid, dependencies)
+    session.check(connection, definition, oid)
+    confidential.check(connection, definition, oid)
+    dependencies = check_functions(connection, definition, oid, dependencies)
+    return Examined(oid, columns, hidden, dependencies)
+
+
+def definition_error(definition: Definition, error: DBAPIError) -> Exception:
     """What the server says of a SELECT or a key is the user's to mend; anything else stays what it is."""
     state = getattr(error.orig, "sqlstate", None) or ""
     # 42: syntax and names, 0A: not supported, 22/21: data, 23: constraint. Locks (55) and the like are not
@@ -318,8 +346,13 @@ def _functions(connection: Connection, source_id: int, oid: int, flush: Sequence
         )
         for row in connection.execute(text(_q("source_marks")), {"source_id": source_id})
     ]
-    primary_key = tuple(columns[n] for n in connection.scalars(text(_q("primary_key")), {"oid": oid}))
-    return list(render_marks.functions(MarkedSource(source_id, tuple(marks), primary_key, tuple(flush))))
+    keys = tuple(columns[name] for name in primary_key(connection, oid))
+    return list(render_marks.functions(MarkedSource(source_id, tuple(marks), keys, tuple(flush))))
+
+
+def primary_key(connection: Connection, oid: int) -> Sequence[str]:
+    """The columns of a table's primary key in order."""
+    return connection.scalars(text(_q("primary_key")), {"oid": oid}).all()
 
 
 def _is_current(connection: Connection, source_id: int, functions: Sequence[str]) -> bool:

@@ -78,21 +78,32 @@ def by_key(target: Target) -> str:
     The limit ends the statement after a hit, before the function that asks the source is called; `_get`
     does the same for clients that want no statement of ours, at the price of its own frame.
     """
+    return _by_key(target, sql.SQL("{}"))
+
+
+@lru_cache(_KEPT)
+def by_key_missed(target: Target) -> str:
+    """The same where the cached row is found and not taken: what a read costs that is no hit."""
+    return _by_key(target, sql.SQL("({} offset 1)"))
+
+
+def _by_key(target: Target, hit: sql.SQL) -> str:
     wanted = sql.SQL(" and ").join(
         sql.SQL("h.{} = %s::{}").format(sql.Identifier(k), target.type_of(k)) for k in target.key
     )
     columns = _select_list(target, "h")
     return text(
         sql.SQL(
-            "select {}, {} from ("
-            "select {}, 'hit'::text as _origin, h._filled_at from {} as h where {} "
+            "select {}, {} from ({} "
             "union all select {}, h._origin, h._filled_at from {}({}) as h) as g limit 1"
         ).format(
             _select_list(target),
             _EXTRA,
-            columns,
-            Identifier("meshcache", f"{target.name}_hits").sql,
-            wanted,
+            hit.format(
+                sql.SQL("select {}, 'hit'::text as _origin, h._filled_at from {} as h where {}").format(
+                    columns, Identifier("meshcache", f"{target.name}_hits").sql, wanted
+                )
+            ),
             columns,
             Identifier("meshcache", f"{target.name}_miss").sql,
             _keys(target, "%s::{}"),

@@ -17,6 +17,12 @@ from meshcache_pg.scopes import Facts, Rel, Relation, Scope, ScopeBuilder
 KEY, RETURNED, ADDED = range(3)
 CARRY: Final = (KEY, RETURNED, ADDED)
 
+# Clauses by which a SELECT over one table is more than its rows.
+_MORE_THAN_ROWS: Final = (
+    *("setOperations", "limitCount", "limitOffset", "groupClause", "groupingSets", "havingQual"),
+    *("distinctClause", "windowClause", "cteList"),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -38,6 +44,15 @@ class End:
     words: str
     links: tuple[Step, ...] = ()
     carry: Place | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """A SELECT that returns one row of one table by a unique key of it; `computed`: not only its columns."""
+
+    relation: Relation
+    columns: tuple[str, ...]
+    computed: bool
 
 
 @dataclass(slots=True)
@@ -146,21 +161,38 @@ class Ways:
 
     def _carry(self, place: Place, carry: int) -> End | None:
         """The end of a way at a column that a cached row carries, or can carry."""
-        rel = place[0]
-        if carry == KEY or rel.scope is not self._scope or rel.relation is None or not self._is_single(rel):
-            return None
-        query = self._scope.query
-        if query.has("distinctClause") and rel.scope.nulled_by.get(rel.index):
-            # Of several joined rows one is kept, and it need not be one that has this column.
+        if carry == KEY or place[0].relation is None or self._loose(place[0]):
             return None
         name = self._returned(place)
         if name is not None:
             return End(name, is_key=False, words=f"column {name}")
-        if carry != ADDED or any(
-            query.has(part) for part in ("distinctClause", "groupClause", "setOperations", "limitCount")
-        ):
+        if carry != ADDED or self._sealed():
             return None
         return End("", is_key=False, words="a column carried along", carry=place)
+
+    def _loose(self, rel: Rel) -> str:
+        """Why a cached row cannot carry a column of an occurrence; empty if it can."""
+        name = rel.relation.text if rel.relation else rel.name
+        if rel.scope is not self._scope:
+            return (
+                f"{name} is read in a sub-query, and a cached row carries columns of the outermost FROM only"
+            )
+        if not self._is_single(rel):
+            return f"a key can have several rows of {name}"
+        if self._scope.query.has("distinctClause") and rel.scope.nulled_by.get(rel.index):
+            # Of several joined rows one is kept, and it need not be one that has this column.
+            return f"DISTINCT keeps one of several joined rows of {name}"
+        return ""
+
+    def _sealed(self) -> str:
+        """The clause beside which no column can be added to the SELECT; empty if there is none."""
+        clauses = {
+            "distinctClause": "DISTINCT",
+            "groupClause": "GROUP BY",
+            "setOperations": "UNION and the like",
+            "limitCount": "LIMIT",
+        }
+        return next((words for clause, words in clauses.items() if self._scope.query.has(clause)), "")
 
     def _is_single(self, rel: Rel) -> bool:
         """Whether at most one row of an occurrence can belong to a key: a unique key of it follows from the
@@ -233,6 +265,52 @@ class Ways:
             inward = self._equal.inward(here[0])
             waiting += self._next(here[0]) + ([(inward[0], False)] if len(inward) == 1 else [])
 
+    def hindrance(self, rel: Rel, links: Sequence[Step]) -> str:
+        """What stands in the way of a finer kind: of `carried`, where there are links, else of `key`."""
+        reached = [found for number in self.starts(rel) for found in self._reach((rel, number))]
+        barriers = dict.fromkeys(
+            f"{barrier} keeps {_column(place)} from leading to the key"
+            for place, _ in reached
+            if place[0].relation is not None and (barrier := self._equal.barrier(place))
+        )
+        if not links:
+            return next(iter(barriers), "") or "no equality leads on from there to the key"
+        for place, visible in reached:
+            if place[0] is rel or place[0].relation != links[0].relation:
+                continue
+            if loose := self._loose(place[0]):
+                return loose
+            if not visible:
+                return f"an outer join may leave {links[0].relation.text} out"
+            if sealed := self._sealed():
+                return f"beside {sealed} no column can be carried along"
+        return next(iter(barriers), "") or "nothing that a cached row can carry equals it"
+
+    def lookup(self) -> "Lookup | None":
+        """The table of which each key is one row, if the SELECT is nothing but that row."""
+        scope, computed = self._scope, False
+        while True:
+            query = scope.query
+            if len(scope.rels) != 1 or scope.sublinks or scope.opaque or any(map(query.has, _MORE_THAN_ROWS)):
+                return None
+            if query.flag("hasAggs") or query.flag("hasTargetSRFs"):
+                return None
+            computed = computed or any(
+                plain(scope, target.node("expr")) is None and not _is_constant(target.node("expr"))
+                for target in scope.outputs()
+            )
+            (rel,) = scope.rels.values()
+            if rel.relation is not None:
+                break
+            if rel.inner is None:
+                return None
+            scope = rel.inner
+        for unique in rel.relation.unique:
+            if all(self._determined((rel, number), set()) for number in unique):
+                columns = tuple(rel.relation.columns[n] for n in sorted(unique))
+                return Lookup(rel.relation, columns, computed)
+        return None
+
     def obstacle(self, rel: Rel) -> str:
         """The clause that stands in the way from a table to the key, as far as it can be told."""
         scope: Scope | None = rel.scope
@@ -257,10 +335,18 @@ class Ways:
         return "no equality of plain columns that leads on to the key"
 
 
+def _column(place: Place) -> str:
+    relation = table(place[0])
+    return f"{relation.text}.{relation.columns[place[1]]}"
+
+
+def _is_constant(node: Node | None) -> bool:
+    return node is not None and node.label == "CONST"
+
+
 def _said(place: Place, ends: list[End]) -> list[End]:
     """The ways with the place before them in words."""
-    rel, number = place
-    if rel.relation is None:
+    if place[0].relation is None:
         return ends
-    word = f"{rel.relation.text}.{rel.relation.columns[number]}"
+    word = _column(place)
     return [End(e.column, e.is_key, f"{word} = {e.words}", e.links, e.carry) for e in ends]

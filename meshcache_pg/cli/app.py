@@ -10,6 +10,7 @@ from typer.core import TyperCommand, TyperGroup
 from meshcache_pg import __version__
 from meshcache_pg.cli import declare, keep, look, sql
 from meshcache_pg.cli.demo import demo
+from meshcache_pg.cli.explain import explain
 from meshcache_pg.cli.run import Run
 
 # name, function, example; the order is that of --help.
@@ -34,6 +35,7 @@ LOOK: Verbs = (
     ("list", look.list_, "meshcache list"),
     ("show", look.show, "meshcache show card"),
     ("get", look.get, "meshcache get card 42 --json"),
+    ("explain", explain, "meshcache explain views/card.sql"),
     ("stats", look.stats, "meshcache stats"),
     ("verify", look.verify, "meshcache verify --live --seconds 60"),
 )

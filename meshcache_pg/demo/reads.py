@@ -6,11 +6,9 @@ cache is asked through its repositories, so that all they cost (the savepoint ar
 answer came from) is on its side.
 """
 
-import itertools
 import random
 import statistics
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -27,22 +25,13 @@ from meshcache_pg.making import Row, maker
 from meshcache_pg.meshhook import definition
 from meshcache_pg.repository import Origin
 from meshcache_pg.sql import trusted
+from meshcache_pg.timing import batches, in_turns, word
 
-# Until both sides are prepared and the server has made up its mind about their plans.
-WARM_UP = 12
-
-# A slow source must not hold up the demo: fewer pairs then, but never fewer than this.
-SECONDS_PER_CASE, FEWEST_PAIRS, SHORTEST_WARM_UP = 4.0, 3, 1
-
-# Both sides take turns in blocks, unless one answer takes so long that a block would be all of the time. On a
-# busy machine the system makes a process wait after it has worked for long: the next read would pay for that.
-BLOCK, SLOW_SECONDS = 10, 0.1
+# A slow source must not hold up the demo.
+SECONDS_PER_CASE = 4.0
 
 # More than one fill takes would be left to the next reader.
 KEYS_PER_FILL = 100
-
-# What a factor is worth saying.
-PAYS, GAINS, COSTS = 5.0, 1.25, 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +62,7 @@ class Measured:
     @property
     def verdict(self) -> str:
         """What the factor means."""
-        if self.factor >= PAYS:
-            return "pays"
-        if self.factor >= GAINS:
-            return "helps"
-        return "costs" if self.factor < COSTS else "no gain"
+        return word(self.factor)
 
 
 def warm(stage: Stage, pairs: int, seed: int) -> int:
@@ -89,15 +74,9 @@ def warm(stage: Stage, pairs: int, seed: int) -> int:
         for case in cases(stage.cache, connection):
             if definition(case.view).coverage == "on_demand":
                 view: BoundView[Row] = stage.cache.view(definition(case.view), connection)
-                for keys in _batches(dict.fromkeys(_choose(connection, case, pairs, seed)), KEYS_PER_FILL):
+                for keys in batches(dict.fromkeys(_choose(connection, case, pairs, seed)), KEYS_PER_FILL):
                     read += len(view.get_many(keys))
     return read
-
-
-def _batches(keys: Iterable[tuple[Any, ...]], size: int) -> Iterator[list[tuple[Any, ...]]]:
-    left = iter(keys)
-    while batch := list(itertools.islice(left, size)):
-        yield batch
 
 
 def measure(stage: Stage, pairs: int, seed: int, tick: Tick) -> Iterator[Measured]:
@@ -124,29 +103,16 @@ def _choose(connection: Connection, case: Case, pairs: int, seed: int) -> list[t
 
 def _compare(connection: Connection, case: Case, keys: Sequence[tuple[Any, ...]]) -> Measured:
     source = source_read(connection, case)
-    end = time.perf_counter() + SECONDS_PER_CASE
-    slow = False
-    for n in range(WARM_UP):
-        slow = _timed(source, keys[n % len(keys)])[1] > SLOW_SECONDS
-        case.cached(*keys[n % len(keys)])
-        if n + 1 >= SHORTEST_WARM_UP and time.perf_counter() > end:
-            break
     source_s: list[float] = []
     cache_s: list[float] = []
     rows: list[int] = []
     equal = hits = 0
-    for turn, block in enumerate(_batches(keys, 1 if slow else BLOCK)):
-        if turn % 2:
-            cached, wanted = ([_timed(read, key) for key in block] for read in (case.cached, source))
-        else:
-            wanted, cached = ([_timed(read, key) for key in block] for read in (source, case.cached))
+    for wanted, cached in in_turns((source, case.cached), keys, seconds=SECONDS_PER_CASE):
         source_s += [seconds for _, seconds in wanted]
         cache_s += [seconds for _, seconds in cached]
         rows += [len(answer) for answer, _ in wanted]
         equal += sum(tuple(a) == tuple(b) for (a, _), (b, _) in zip(wanted, cached, strict=True))
         hits += sum(answer.origin == Origin.HIT for answer, _ in cached)
-        if len(rows) >= FEWEST_PAIRS and time.perf_counter() > end:
-            break
     return Measured(
         case.view,
         case.title,
@@ -159,12 +125,6 @@ def _compare(connection: Connection, case: Case, keys: Sequence[tuple[Any, ...]]
         equal,
         hits,
     )
-
-
-def _timed(read: Callable[..., Any], key: tuple[Any, ...]) -> tuple[Any, float]:
-    begin = time.perf_counter()
-    answer = read(*key)
-    return answer, time.perf_counter() - begin
 
 
 def source_read(connection: Connection, case: Case) -> Callable[..., tuple[Any, ...]]:

@@ -13,7 +13,7 @@ from tests.fixtures.fix_cli import RunCli
 
 VERBS = [
     *("migrate", "plan", "apply", "create", "drop", "uninstall", "list", "show", "get", "stats", "verify"),
-    *("refresh", "invalidate", "sweep", "demo", "suspend", "resume"),
+    *("explain", "refresh", "invalidate", "sweep", "demo", "suspend", "resume"),
     *("sql migrate", "sql apply", "sql refresh", "sql sweep", "sql invalidate", "sql uninstall"),
 ]
 CHANGING = (
@@ -88,6 +88,8 @@ def test_help_fits_eighty_columns(run_cli: RunCli, monkeypatch: pytest.MonkeyPat
         (["refresh", "card", "--due"], "refresh does not know what"),
         (["invalidate", "card"], "invalidate does not know what"),
         (["invalidate", "card", "1", "--all"], "invalidate does not know what"),
+        (["explain"], "explain does not know what"),
+        (["explain", "card", "--meshhook"], "explain does not know what"),
         (["plan"], "nothing to read definitions from"),
         (["plan", "no/such/folder"], "does not exist"),
         (["create", "card", "--key", "id"], "create needs one SELECT"),
