@@ -35,6 +35,8 @@ class Checker:
 
     views: dict[str, View]
     origins: Origins = field(default_factory=Counter)
+    # How much was compared: "reads" are keys asked for and lists, "rows" what they returned.
+    compared: Counter[str] = field(default_factory=Counter)
     # Putting one together takes longer than running it, and some tests ask thousands of times.
     _statements: dict[str, bytes] = field(default_factory=dict, repr=False)
 
@@ -65,6 +67,8 @@ class Checker:
                 if problem == "origin":
                     self.origins[what] += count
                     self.origins[f"{name} {what}"] += count
+                elif problem == "compared":
+                    self.compared[what] += count
                 else:
                     wrong.append(f"{problem}: {what}")
             if wrong:
@@ -143,6 +147,10 @@ from got as k
 where not exists (select from source as s where {same_key} and s.image = k.image)
 union all
 select g.origin, 'origin', count(*) from got as g group by g.origin
+union all
+select 'reads', 'compared', 1 + count(*) from asked
+union all
+select 'rows', 'compared', (select count(*) from got) + (select count(*) from live)
 union all
 select d.image, 'a hit alone', 1
 from (select row({columns})::text as image from {hits} as h except all select image from source) as d
