@@ -1,4 +1,4 @@
-"""Readers by SQL: all ways to read a view against its source in one statement, in snapshots short and long."""
+"""Readers by SQL: each way to read a view against its source in one statement, in snapshots short or long."""
 
 from typing import LiteralString
 
