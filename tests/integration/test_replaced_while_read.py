@@ -1,11 +1,12 @@
-"""A read that has begun when its cached view is replaced, and ends when it has been."""
+"""A read or a sweep that has begun when a cached view is replaced or dropped, and ends when it has been."""
 
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
+import pytest
 
 from meshcache_pg import MeshCache, catalog
-from tests.fixtures.fix_shop import CUSTOMER_PAGE, Shop, define, wait_for_lock
+from tests.fixtures.fix_shop import CITY_LIST, CUSTOMER_PAGE, Shop, define, scalar, wait_for_lock
 
 # The columns stay, so that the first key is answered by the function that is there by then.
 CHANGED = CUSTOMER_PAGE.replace("-- key: id", "-- key: id\n-- ttl: 1h")
@@ -31,3 +32,19 @@ def test_many_keys_of_a_view_that_is_replaced_meanwhile(shop: Shop) -> None:
         applying.commit()
         after = answer.result()
         assert {key: after[key].value for key in keys} == {key: before[key].value for key in keys}
+
+
+# One takes mark tables along that nobody else reads; the other reads the same marks as another view.
+@pytest.mark.parametrize("view", ["customer_page", "city_twin"])
+def test_a_sweep_of_a_view_that_is_dropped_meanwhile(shop: Shop, view: str) -> None:
+    shop.apply(CITY_LIST.replace("city_list", "city_twin"))
+    sweeper = shop.connect()
+    shop.run("update orders set status = 'paid' where id = 1")
+    with shop.engine().connect() as dropping, ThreadPoolExecutor(1) as pool:
+        catalog.drop(dropping, view)
+        sweeping = pool.submit(scalar, sweeper, "call meshcache.sweep()")
+        wait_for_lock(shop, sweeper)
+        dropping.commit()
+        assert sweeping.result()["state"] in ("done", "busy")
+    assert shop.sweep()["state"] == "done"
+    shop.check("order_card", "city_list")
