@@ -1,10 +1,11 @@
 """One look by SQL: some views, the checker's statement, and what is known about a difference if there is."""
 
+from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import psycopg
 from psycopg import sql
-from psycopg.pq import TransactionStatus
 
 from tests.consistency.checker import Checker, NotExact
 from tests.consistency.harness.trouble import AWAY, state_of
@@ -25,42 +26,49 @@ class Away(Exception):
     """The view could not be read by SQL because it was being changed; the transaction may be aborted."""
 
 
-def compare(
-    worker: "Worker",
-    connection: psycopg.Connection,
-    checker: Checker,
-    *,
-    views: int = 1,
-    through: str,
-    level: str,
-) -> Checker:
-    """Compare some views; returns the checker to go on with. Raises WrongRow.
+class Eye:
+    """What one worker compares with: the checker's statements for the definitions of a moment."""
 
-    Inside a transaction that a changed view has aborted it raises Away.
-    """
-    site = worker.site
-    generation = site.generation
-    names = worker.random.sample(sorted(checker.views), min(views, len(checker.views)))
-    try:
-        for name in names:
-            worker.doing = f"comparing {name} {through}"
-            checker.assert_exact(connection, name)
-    except NotExact as error:
-        site.tally.take(checker, names)
-        text = f"{through}, {level}: {error}"
-        raise WrongRow(text, evidence(connection, worker.doing.split()[1])) from error
-    except AWAY as error:
-        changed = generation % 2 or site.generation != generation
-        # A writer whose view is not there now has its own rollback to do.
-        if not changed and site.whole and state_of(error) not in ("55P03", "40P01"):
-            raise
-        site.tally.add("reads by SQL of a view that was being changed", state_of(error))
-        if connection.info.transaction_status != TransactionStatus.IDLE:
+    def __init__(self, worker: "Worker") -> None:
+        self._worker = worker
+        self._checker: Checker | None = None
+        self._generation = -1
+
+    def open(self, connection: psycopg.Connection) -> None:
+        """Read what is applied, if it is not known. Outside a transaction: it would fix the snapshot."""
+        if self._checker is None or self._generation != self._worker.site.generation:
+            self._generation = self._worker.site.generation
+            self._checker = Checker.of(connection)
+
+    def look(
+        self, connection: psycopg.Connection, *, views: int = 1, through: str, level: str
+    ) -> Mapping[str, int]:
+        """Compare some views; returns how many reads were answered from where. Raises WrongRow, and Away for
+        a view that is being changed, which has aborted the transaction if there is one.
+        """
+        site, checker = self._worker.site, self._checker
+        assert checker is not None, "opened before"
+        names = self._worker.random.sample(sorted(checker.views), min(views, len(checker.views)))
+        name = ""
+        try:
+            for name in names:
+                self._worker.doing = f"comparing {name} {through}"
+                checker.assert_exact(connection, name)
+        except NotExact as error:
+            raise WrongRow(f"{through}, {level}: {error}", evidence(connection, name)) from error
+        except AWAY as error:
+            changed = self._generation % 2 or site.generation != self._generation or not site.whole
+            # Somebody who drops or replaces it may be chosen to go on.
+            if not changed and state_of(error) not in ("55P03", "40P01"):
+                raise
+            self._checker = None
+            site.tally.add("reads by SQL of a view that was being changed", state_of(error))
             raise Away from error
-        return Checker.of(connection)
-    site.tally.take(checker, names)
-    site.tally.add("compared statements", f"{through}, {level}", len(names))
-    return checker
+        finally:
+            origins = Counter(checker.origins)
+            site.tally.take(checker, names)
+        site.tally.add("compared statements", f"{through}, {level}", len(names))
+        return origins
 
 
 def evidence(connection: psycopg.Connection, view: str) -> str:

@@ -5,8 +5,7 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg import sql
 
-from tests.consistency.checker import Checker
-from tests.consistency.harness.comparing import compare
+from tests.consistency.harness.comparing import Away, Eye
 from tests.consistency.harness.site import Site
 from tests.consistency.harness.trouble import AWAY, OF_MAINTENANCE, is_lost, state_of
 from tests.consistency.harness.worker import Worker
@@ -114,6 +113,7 @@ class Sweeper(Keeper):
 
     def __init__(self, site: Site, number: int = 0) -> None:
         super().__init__(site, number)
+        self._eye = Eye(self)
         self._seen = (0, 0)
         self._sweeps = 0
         self._warm = True
@@ -146,21 +146,17 @@ class Sweeper(Keeper):
     def _look_for_hits(self, connection: psycopg.Connection) -> None:
         self.doing = "looking for hits after a crash"
         self._sweeps += 1
-        checker = Checker.of(connection)
+        self._eye.open(connection)
         with self.site.gate.shared(5) as inside:
             if not inside:
                 return
-            before = self.site.tally.group("reads")["hit"]
-            compare(
-                self,
-                connection,
-                checker,
-                views=len(checker.views),
-                through="after a crash",
-                level="a statement alone",
-            )
-            hits = self.site.tally.group("reads")["hit"] - before
-        if hits:
+            try:
+                seen = self._eye.look(
+                    connection, views=99, through="after a crash", level="a statement alone"
+                )
+            except Away:
+                return
+        if seen["hit"]:
             self._warm = True
             self.site.tally.add("warm again after a crash", f"{self._sweeps} sweeps")
         elif self._sweeps >= SWEEPS_TO_WARM and self._seen == (self.site.crashes, self.site.generation):

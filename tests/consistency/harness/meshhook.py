@@ -19,7 +19,7 @@ from tests.consistency.harness.workload import Parameters, Step, statement
 from tests.consistency.schedule import KEYS
 
 # Few keys, so that concurrent transactions meet; enough of them that a look compares hundreds of rows.
-SIZE = Size(projects=3, workflows=10, runs=50, events_per_run=3, months=2, event_months=2)
+SIZE = Size(projects=3, workflows=16, runs=120, events_per_run=3, months=2, event_months=2)
 
 # From here on nothing is added by the application itself: room for partitions that come and go.
 _SPARE_YEAR = 2031
@@ -27,11 +27,11 @@ _SPARE_YEAR = 2031
 _TRIM: dict[str, LiteralString] = {
     "delete the runs that are too many": """
         delete from workflow_runs as r using (
-            select o.id from workflow_runs as o order by o.created_at desc, o.id offset 70
+            select o.id from workflow_runs as o order by o.created_at desc, o.id offset 150
         ) as old where r.id = old.id""",
     "delete the workflows that are too many": """
         delete from workflow_definitions as d using (
-            select o.id from workflow_definitions as o order by o.created_at desc, o.id offset 14
+            select o.id from workflow_definitions as o order by o.created_at desc, o.id offset 20
         ) as old where d.id = old.id""",
     "delete the projects that are too many": """
         delete from projects as p using (
@@ -39,7 +39,7 @@ _TRIM: dict[str, LiteralString] = {
         ) as old where p.id = old.id""",
     "delete the events that are too many": """
         delete from workflow_events as e using (
-            select o.id from workflow_events as o order by o.id desc offset 400
+            select o.id from workflow_events as o order by o.id desc offset 700
         ) as old where e.id = old.id""",
     "new projects": """
         insert into projects (owner, name)
@@ -49,13 +49,13 @@ _TRIM: dict[str, LiteralString] = {
         insert into workflow_definitions (project_id, slug, name, definition)
         select p.id, 'new-' || n, 'new', '{"nodes": [{"id": "n1"}, {"id": "n2"}]}'
         from projects as p cross join generate_series(1, 4) as n
-        where (select count(*) from workflow_definitions) < 8
+        where (select count(*) from workflow_definitions) < 12
         on conflict do nothing""",
     "new runs": """
         insert into workflow_runs (project_id, workflow_id, status)
         select d.project_id, d.id, 'running'
-        from workflow_definitions as d cross join generate_series(1, 5) as n
-        where (select count(*) from workflow_runs) < 40""",
+        from workflow_definitions as d cross join generate_series(1, 8) as n
+        where (select count(*) from workflow_runs) < 100""",
 }
 
 

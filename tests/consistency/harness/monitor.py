@@ -28,6 +28,7 @@ _SCHEMAS = ("meshcache", "meshcache_data")
 _MAINTENANCE = frozenset({"mc fill", "mc refresh", "mc sweep", "mc apply", "mc library"})
 
 OF_THE_CACHE = "a lock of the cache"
+OF_APPLY = "a definition that is being applied"
 OF_ITS_DDL = "a source table while triggers are made"
 OF_THE_APPLICATION = "a lock of the application"
 
@@ -66,7 +67,7 @@ class Monitor(Worker):
         self, role: str, locktype: str, lock_class: int | None, schema: str | None, blockers: set[str]
     ) -> str:
         if schema in _SCHEMAS or (locktype == "advisory" and lock_class in _LOCK_CLASSES):
-            return OF_THE_CACHE
+            return OF_APPLY if "mc apply" in blockers else OF_THE_CACHE
         if schema is not None:
             return OF_ITS_DDL if blockers and blockers <= _MAINTENANCE else OF_THE_APPLICATION
         # A transaction that maintenance waits for, or is waited for: it holds nothing but rows of the cache.

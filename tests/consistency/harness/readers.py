@@ -5,8 +5,7 @@ from typing import LiteralString
 import psycopg
 from psycopg import errors, sql
 
-from tests.consistency.checker import Checker
-from tests.consistency.harness.comparing import Away, compare
+from tests.consistency.harness.comparing import Away, Eye
 from tests.consistency.harness.site import Site
 from tests.consistency.harness.trouble import is_lost, state_of
 from tests.consistency.harness.worker import LEVELS, Worker
@@ -27,18 +26,13 @@ class SqlReader(Worker):
         super().__init__(site, number)
         self._pooled = pooled
         self._through = "pgbouncer" if pooled else "sql"
-        self._checker: Checker | None = None
+        self._eye = Eye(self)
 
     def connect(self) -> psycopg.Connection:
         return self.site.connect(self.role, pooled=self._pooled)
 
-    def work(self, connection: psycopg.Connection) -> None:
-        self._checker = None
-        super().work(connection)
-
     def turn(self, connection: psycopg.Connection) -> None:
-        if self._checker is None:
-            self._checker = Checker.of(connection)
+        self._eye.open(connection)
         level = self.random.choice(LEVELS)
         try:
             if level == "read committed" and self.chance(0.5):
@@ -46,8 +40,7 @@ class SqlReader(Worker):
             else:
                 self._transaction(connection, level)
         except Away:
-            connection.execute("rollback")
-            self._checker = None
+            connection.rollback()
         except _OF_A_READER as error:
             if is_lost(error):
                 raise
@@ -57,10 +50,8 @@ class SqlReader(Worker):
 
     def _statement(self, connection: psycopg.Connection) -> None:
         with self.site.gate.shared(2) as inside:
-            if inside and self._checker:
-                self._checker = compare(
-                    self, connection, self._checker, through=self._through, level="a statement alone"
-                )
+            if inside:
+                self._eye.look(connection, through=self._through, level="a statement alone")
 
     def _transaction(self, connection: psycopg.Connection, level: LiteralString) -> None:
         with self.site.gate.shared(2) as inside:
@@ -78,15 +69,8 @@ class SqlReader(Worker):
         """Look again and again until the time has passed, or somebody waits for the snapshot to end."""
         left = seconds
         while True:
-            if self._checker is not None:
-                self._checker = compare(
-                    self,
-                    connection,
-                    self._checker,
-                    views=self.random.choice((1, 1, 2)),
-                    through=self._through,
-                    level=level,
-                )
+            views = self.random.choice((1, 1, 2))
+            self._eye.look(connection, views=views, through=self._through, level=level)
             if left <= 0 or self.site.gate.wanted:
                 return
             wait = self.random.uniform(0, 0.15)

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tests.consistency.harness.faults import CRASHES
-from tests.consistency.harness.monitor import CLIENTS, OF_THE_CACHE
+from tests.consistency.harness.monitor import CLIENTS, OF_APPLY, OF_THE_CACHE
 from tests.consistency.harness.site import Failure
 from tests.consistency.harness.tally import Tally
 
@@ -53,11 +53,10 @@ class Report:
         """Reads that differed from the source."""
         return sum(f.kind == "wrong row" for f in self.failures) + self.tally.group("reads")["different"]
 
-    @property
-    def longest_wait(self) -> tuple[float, str]:
-        """The longest time that a reader, a writer or a fill waited for a lock of the cache."""
+    def longest_wait(self, whose: str = OF_THE_CACHE) -> tuple[float, str]:
+        """The longest time that a reader, a writer or a fill waited for such a lock."""
         waits = self.tally.maxima()
-        names = (f"{role or 'pgbouncer'} waits for {OF_THE_CACHE}" for role in CLIENTS)
+        names = (f"{role or 'pgbouncer'} waits for {whose}" for role in CLIENTS)
         return max((waits[name] for name in names if name in waits), default=(0.0, "nobody waited"))
 
     def line(self) -> str:
@@ -96,8 +95,10 @@ class Report:
             "hits": self.hits,
             "unequal": self.unequal,
             "crashes": self.crashes,
-            "longest_wait_seconds": round(self.longest_wait[0], 3),
-            "longest_wait": self.longest_wait[1],
+            "longest_wait_seconds": round(self.longest_wait()[0], 3),
+            "longest_wait": self.longest_wait()[1],
+            "longest_wait_for_apply_seconds": round(self.longest_wait(OF_APPLY)[0], 3),
+            "longest_wait_for_apply": self.longest_wait(OF_APPLY)[1],
             "failures": [asdict(failure) for failure in self.failures],
             "counts": self.tally.groups(),
             "longest": self.tally.maxima(),
@@ -106,7 +107,7 @@ class Report:
     def as_text(self) -> str:
         """Everything, for people."""
         share = self.hits / self.reads if self.reads else 0
-        wait, what = self.longest_wait
+        (wait, what), (applied, by_whom) = self.longest_wait(), self.longest_wait(OF_APPLY)
         lines = [
             "",
             f"PostgreSQL {self.versions['postgresql']}, subject: {self.subject}, seed {self.seed}",
@@ -119,6 +120,7 @@ class Report:
             f"  unequal          {self.unequal:>12,}",
             f"  crashes          {self.crashes:>12,}",
             f"  longest wait     {wait:>12.3f}  s for a lock of the cache: {what}",
+            f"                   {applied:>12.3f}  s for a definition that was being applied: {by_whom}",
             f"  {self.bound()}",
         ]
         for group, names in self.tally.groups().items():

@@ -68,7 +68,7 @@ def run(options: Options, installation: Installation, talk: Talk = lambda _: Non
             talk(report.line())
         if report.failures:
             report.log_tail = server.log_tail(60)
-    wait, what = report.longest_wait
+    wait, what = report.longest_wait()
     if wait > LONGEST_WAIT_SECONDS:
         report.failures.append(
             Failure("long wait", "", "", f"{wait:.2f} s for a lock of the cache: {what}", 0)
