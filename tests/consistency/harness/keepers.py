@@ -32,9 +32,9 @@ class Keeper(Worker):
                 raise
             state = state_of(error)
             changed = generation % 2 or generation != self.site.generation or not self.site.whole
-            # MC001: the view was dropped.
+            # MC001, MC006: there is no such view, or no table of it.
             if not isinstance(error, OF_MAINTENANCE) and not (
-                changed and (isinstance(error, AWAY) or state == "MC001")
+                changed and (isinstance(error, AWAY) or state in ("MC001", "MC006"))
             ):
                 raise
             self.site.tally.add("errors of maintenance", f"{self.role}: {state}")

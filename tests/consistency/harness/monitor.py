@@ -9,10 +9,13 @@ from tests.consistency.harness.worker import Worker
 _WAITS: LiteralString = """
 select
     substr(a.application_name, 4) as role, l.locktype, l.mode, l.classid::bigint, n.nspname, c.relname,
-    extract(epoch from clock_timestamp() - l.waitstart)::float8,
+    -- From before this look: what it says has certainly been waited, however slow the look itself is.
+    extract(epoch from statement_timestamp() - l.waitstart)::float8,
     array(
-        select distinct b.application_name from pg_stat_activity as b
-        where b.pid = any(pg_blocking_pids(l.pid))
+        select coalesce(b.application_name, 'a prepared transaction')
+        from unnest(pg_blocking_pids(l.pid)) as p (pid)
+        left join pg_stat_activity as b on b.pid = p.pid
+        group by 1
     ),
     left(regexp_replace(a.query, '\\s+', ' ', 'g'), 120)
 from pg_locks as l
@@ -54,6 +57,9 @@ class Monitor(Worker):
             blockers,
             query,
         ) in connection.execute(_WAITS):
+            if not blockers:
+                # It had its lock by the time of the second look.
+                continue
             whose = self._whose(role, locktype, lock_class, schema, set(blockers))
             name = f"{role or 'pgbouncer'} waits for {whose}"
             place = f"{schema}.{relation}" if relation else locktype
