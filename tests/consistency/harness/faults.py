@@ -33,7 +33,7 @@ _ROLES = (
     "resolve",
 )
 
-_KINDS = {
+KINDS = {
     "kill -9 of the server": 4,
     "immediate stop": 2,
     "kill -9 of a backend": 3,
@@ -65,7 +65,7 @@ class Faults:
     def strike(self, sites: Sequence[Site], kind: str | None = None) -> None:
         """Do one thing, and see whether nothing that was acknowledged is lost."""
         if kind is None:
-            kind = self._random.choices(list(_KINDS), list(_KINDS.values()))[0]
+            kind = self._random.choices(list(KINDS), list(KINDS.values()))[0]
         site = self._random.choice(sites)
         try:
             if kind == "kill -9 of a client":

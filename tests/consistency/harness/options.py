@@ -20,14 +20,15 @@ def _default_subject() -> "Subject":
 
 @dataclass(frozen=True)
 class Options:
-    """One run on one server. It ends after `seconds`, or, where `reads` is given, once that many reads were
-    compared and `crashes` crashes were survived, whatever the time.
+    """One run on one server. It ends after `seconds`; or, with `reads`, in its first round, once that many
+    reads were compared and all of `strikes` were done, however long that takes.
     """
 
     seed: int
     seconds: float = 120
     reads: int | None = None
-    crashes: int = 0
+    # Faults by their names in faults.KINDS, spread over the reads; without `reads` they come at random.
+    strikes: tuple[str, ...] = ()
     # A round's database grows and shrinks at random; a new one keeps its size near what it was made for.
     round_seconds: float = 60
     workloads: tuple[str, ...] = ("meshhook", "generated")

@@ -79,7 +79,7 @@ def run(options: Options, installation: Installation, talk: Talk = lambda _: Non
 def _is_done(options: Options, report: Report, seconds: float) -> bool:
     if options.reads is None:
         return seconds >= options.seconds
-    return report.reads >= options.reads and report.crashes >= options.crashes
+    return report.rounds == 1
 
 
 class _Round:
@@ -99,7 +99,6 @@ class _Round:
         self._pooler, self._began = pooler_directory, began
         self._seed = f"{options.seed} round {report.rounds}"
         self._faults = Faults(server, self._seed)
-        self._next_fault = 0.0
 
     def play(self) -> None:
         sites = [self._make(name) for name in self._options.workloads]
@@ -154,25 +153,26 @@ class _Round:
     def _watch(self, sites: Sequence[Site]) -> None:
         """Let them work, with faults in between, until the round is over."""
         began = time.monotonic()
-        self._plan_fault(began)
+        pause = self._faults.pause(self._options.fault_seconds)
+        last = began
+        struck = 0
         while not any(site.stop.is_set() for site in sites):
             now = time.monotonic()
-            if self._is_over(sites, now, began):
+            if self._options.reads is not None:
+                reads = sum(site.tally.group("compared")["reads"] for site in sites)
+                strikes = self._options.strikes
+                if struck < len(strikes):
+                    if reads >= self._options.reads * (struck + 1) / (len(strikes) + 1):
+                        self._faults.strike(sites, strikes[struck])
+                        struck += 1
+                elif reads >= self._options.reads:
+                    return
+            elif now - began >= self._options.round_seconds or now - self._began >= self._options.seconds:
                 return
-            if self._options.faults and now >= self._next_fault:
+            elif self._options.faults and now - last >= pause:
                 self._faults.strike(sites)
-                self._plan_fault(time.monotonic())
+                last, pause = time.monotonic(), self._faults.pause(self._options.fault_seconds)
             sites[0].stop.wait(0.05)
-
-    def _is_over(self, sites: Sequence[Site], now: float, began: float) -> bool:
-        if self._options.reads is None:
-            return now - began >= self._options.round_seconds or now - self._began >= self._options.seconds
-        reads = self._report.reads + sum(site.tally.group("compared")["reads"] for site in sites)
-        crashes = self._report.crashes + sites[0].crashes
-        return reads >= self._options.reads and crashes >= self._options.crashes
-
-    def _plan_fault(self, now: float) -> None:
-        self._next_fault = now + self._faults.pause(self._options.fault_seconds)
 
     def _settle(self, site: Site) -> None:
         """With nobody at work: end what is prepared, compare everything, look for what was committed."""
