@@ -60,7 +60,8 @@ class Checker:
         # The statements are large and run on few rows: compiling them would take a hundred times as long.
         connection.execute("set jit = off", prepare=False)
         for name in names or self.views:
-            wrong = []
+            wrong: list[str] = []
+            kinds: Counter[str] = Counter()
             if name not in self._statements:
                 self._statements[name] = self._statement(self.views[name]).as_bytes(connection)
             for what, problem, count in connection.execute(self._statements[name], prepare=True):
@@ -71,8 +72,12 @@ class Checker:
                     self.compared[what] += count
                 else:
                     wrong.append(f"{problem}: {what}")
+                    kinds[problem] += 1
             if wrong:
-                raise NotExact(f"{name} is not what its source is:\n" + "\n".join(sorted(wrong)[:8]))
+                how_many = ", ".join(f"{count} {problem}" for problem, count in sorted(kinds.items()))
+                raise NotExact(
+                    f"{name} is not what its source is: {how_many}\n" + "\n".join(sorted(wrong)[:8])
+                )
 
     def _statement(self, view: View) -> sql.Composed:
         ident, columns = sql.Identifier, sql.SQL(", ").join(map(sql.Identifier, view.columns))

@@ -81,7 +81,7 @@ def evidence(connection: psycopg.Connection, view: str) -> str:
         ),
         (
             "cached",
-            sql.SQL("select c.xmin, c.* from {} as c limit 60").format(
+            sql.SQL("select c.xmin, c.* from {} as c limit 200").format(
                 sql.Identifier("meshcache_data", view)
             ),
         ),

@@ -27,6 +27,7 @@ class Migrator(Worker):
         workload = self.site.workload
         step = workload.trim(self.random) if trim else workload.migration(self.random)
         self.doing = step.name
+        self.note(f"{step.name} …")
         committed = False
         level = "read committed" if trim else self.random.choice(LEVELS)
         try:

@@ -36,7 +36,7 @@ SETTINGS = {
     "log_lock_waits": "on",
     # The default: whoever waits longer than the bar is in the log.
     "deadlock_timeout": "1s",
-    "log_line_prefix": f"'{PREFIX}'",
+    "log_line_prefix": PREFIX,
     "jit": "off",
     # Locks of SERIALIZABLE readers over thousands of rows.
     "max_pred_locks_per_transaction": "256",
