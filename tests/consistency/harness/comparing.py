@@ -80,6 +80,10 @@ def evidence(connection: psycopg.Connection, view: str) -> str:
             sql.SQL("select pg_current_snapshot(), pg_current_xact_id_if_assigned(), pg_backend_pid()"),
         ),
         (
+            "rows of the source",
+            sql.SQL("select count(*) from {}").format(sql.Identifier("meshcache", f"{view}_source")),
+        ),
+        (
             "cached",
             sql.SQL("select c.xmin, c.* from {} as c limit 200").format(
                 sql.Identifier("meshcache_data", view)
@@ -91,6 +95,16 @@ def evidence(connection: psycopg.Connection, view: str) -> str:
         ("sources", sql.SQL("select s.* from meshcache.source_table as s")),
     ):
         lines += [f"{what}: {row}" for row in _rows(connection, query)]
+    for schema, table, file in _rows(
+        connection,
+        sql.SQL(
+            "select n.nspname, c.relname, pg_relation_filenode(c.oid)"
+            " from meshcache.source_table as s inner join pg_class as c on c.oid = s.relation"
+            " inner join pg_namespace as n on n.oid = c.relnamespace"
+        ),
+    ):
+        count = sql.SQL("select count(*) from {}").format(sql.Identifier(str(schema), str(table)))
+        lines.append(f"{table} in file {file}: {_rows(connection, count)} rows")
     for (number,) in _rows(connection, sql.SQL("select m.id from meshcache.mark_table as m")):
         table = sql.Identifier("meshcache", f"mark_{number}")
         found = _rows(
