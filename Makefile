@@ -18,7 +18,7 @@ export PIP_NO_INPUT := 1
 export LC_ALL := C.UTF-8
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full lint format build check-wheel docs-check constraints clean
+.PHONY: help demo test test-full consistency lint format build check-wheel docs-check constraints clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -31,6 +31,12 @@ test: $(INSTALLED) ## run the tests on every PostgreSQL major that is found
 
 test-full: $(INSTALLED) ## the same with the slow tests
 	@$(BIN)/pytest $(XDIST) $(ARGS)
+
+# Minutes on each major. SEED=, PG=15,18 and JSON=report.json go on to the command.
+MINUTES ?= 2
+consistency: $(INSTALLED) ## try to break the promise: MINUTES=10 PG=15,18 SEED=1 JSON=file, all optional
+	@$(BIN)/python -m tests.consistency.harness --minutes $(MINUTES) \
+		$(if $(PG),--pg $(PG)) $(if $(SEED),--seed $(SEED)) $(if $(JSON),--json $(JSON)) $(ARGS)
 
 lint: $(INSTALLED) ## style, SQL, types and the direction of imports
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# What a bare Debian or Ubuntu lacks: make, a Python that can make environments, and a second PostgreSQL major
-# beside the 18 that comes with the embedded wheel. Does nothing where all of it is there.
+# What a bare Debian or Ubuntu lacks: make, a Python that can make environments, a second PostgreSQL major beside
+# the 18 that comes with the embedded wheel, and PgBouncer, without which a part of one test is left out. Does
+# nothing where all of it is there.
 set -euo pipefail
 shopt -s nullglob
 
@@ -10,12 +11,15 @@ command -v make >/dev/null || missing+=(make)
 majors=(/usr/lib/postgresql/1[3-7]/bin/postgres)
 [ ${#majors[@]} -gt 0 ] || missing+=(postgresql)
 
-if [ ${#missing[@]} -eq 0 ]; then
+optional=()
+PATH=$PATH:/usr/sbin command -v pgbouncer >/dev/null || optional+=(pgbouncer)
+
+if [ ${#missing[@]} -eq 0 ] && [ ${#optional[@]} -eq 0 ]; then
     echo "nothing to install; system PostgreSQL: ${majors[*]}"
     exit 0
 fi
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
-    echo "note: not installed, because that takes root and apt: ${missing[*]}"
+    echo "note: not installed, because that takes root and apt: ${missing[*]} ${optional[*]}"
     echo "note: the tests run on those PostgreSQL majors that they find"
     exit 0
 fi
@@ -24,10 +28,22 @@ fi
 install -d /etc/postgresql-common/createcluster.d
 echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.d/no-main-cluster.conf
 
+# PgBouncer's would be started at once.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    trap 'rm -f "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+fi
+
 export DEBIAN_FRONTEND=noninteractive
+install=(apt-get install -qq -y --no-install-recommends)
 # Two screens of installer talk, of interest only when it fails.
-if ! log=$(apt-get update -qq 2>&1 && apt-get install -qq -y --no-install-recommends "${missing[@]}" 2>&1); then
+if ! log=$(apt-get update -qq 2>&1 && { [ ${#missing[@]} -eq 0 ] || "${install[@]}" "${missing[@]}" 2>&1; }); then
     echo "$log" >&2
     exit 1
 fi
-echo "installed: ${missing[*]}"
+for package in "${optional[@]}"; do
+    "${install[@]}" "$package" >/dev/null 2>&1 || echo "note: there is no package $package to be had"
+done
+echo "installed: ${missing[*]} ${optional[*]}"

@@ -39,6 +39,8 @@ UNUSABLE: Final = (
     errors.ObjectNotInPrerequisiteState,
     errors.LockNotAvailable,
     errors.DeadlockDetected,
+    # "cache lookup failed for function": dropped between two of its calls in one statement.
+    errors.InternalError_,
 )
 _WRONG_KEY: Final = (
     errors.InvalidTextRepresentation,

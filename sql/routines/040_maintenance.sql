@@ -192,6 +192,10 @@ begin
         return false;
     end if;
     select v.name into v_name from meshcache.cached_view as v where v.id = p_view_id;
+    -- Dropped while the sweep waited for its table: nothing is left to be closed.
+    if v_name is null or to_regclass(format('meshcache_data.%I', v_name)) is null then
+        return true;
+    end if;
     delete from meshcache_data.view_state as s where s.view_id = p_view_id;
     execute format('delete from meshcache_data.%I', v_name);
     return true;
@@ -353,8 +357,15 @@ begin
             v_state := 'busy';
             exit;
         end if;
-        v_bound := meshcache._mark_bound(v_horizon, p_batch);
+        begin
+            v_bound := meshcache._mark_bound(v_horizon, p_batch);
+        exception
+            when undefined_table or lock_not_available or deadlock_detected then
+                -- A cached view is being dropped, and mark tables with it: the next sweep knows which are left.
+                v_state := 'busy';
+        end;
         commit;
+        exit when v_state = 'busy';
         foreach v_id in array v_views
         loop
             perform meshcache._begin_step();
@@ -384,8 +395,14 @@ begin
         end loop;
         exit when v_state = 'busy';
         perform meshcache._begin_step();
-        v_marks := v_marks + meshcache._delete_marks(v_bound);
+        begin
+            v_marks := v_marks + meshcache._delete_marks(v_bound);
+        exception
+            when undefined_table or lock_not_available or deadlock_detected then
+                v_state := 'busy';
+        end;
         commit;
+        exit when v_state = 'busy';
         exit when v_bound = v_horizon;
         if pg_catalog.clock_timestamp() > v_until then
             v_state := 'out of time';

@@ -35,6 +35,8 @@ class Checker:
 
     views: dict[str, View]
     origins: Origins = field(default_factory=Counter)
+    # How much was compared: "reads" are keys asked for and lists, "rows" what they returned.
+    compared: Counter[str] = field(default_factory=Counter)
     # Putting one together takes longer than running it, and some tests ask thousands of times.
     _statements: dict[str, bytes] = field(default_factory=dict, repr=False)
 
@@ -58,17 +60,24 @@ class Checker:
         # The statements are large and run on few rows: compiling them would take a hundred times as long.
         connection.execute("set jit = off", prepare=False)
         for name in names or self.views:
-            wrong = []
+            wrong: list[str] = []
+            kinds: Counter[str] = Counter()
             if name not in self._statements:
                 self._statements[name] = self._statement(self.views[name]).as_bytes(connection)
             for what, problem, count in connection.execute(self._statements[name], prepare=True):
                 if problem == "origin":
                     self.origins[what] += count
                     self.origins[f"{name} {what}"] += count
+                elif problem == "compared":
+                    self.compared[what] += count
                 else:
                     wrong.append(f"{problem}: {what}")
+                    kinds[problem] += 1
             if wrong:
-                raise NotExact(f"{name} is not what its source is:\n" + "\n".join(sorted(wrong)[:8]))
+                how_many = ", ".join(f"{count} {problem}" for problem, count in sorted(kinds.items()))
+                raise NotExact(
+                    f"{name} is not what its source is: {how_many}\n" + "\n".join(sorted(wrong)[:8])
+                )
 
     def _statement(self, view: View) -> sql.Composed:
         ident, columns = sql.Identifier, sql.SQL(", ").join(map(sql.Identifier, view.columns))
@@ -143,6 +152,10 @@ from got as k
 where not exists (select from source as s where {same_key} and s.image = k.image)
 union all
 select g.origin, 'origin', count(*) from got as g group by g.origin
+union all
+select 'reads', 'compared', 1 + count(*) from asked
+union all
+select 'rows', 'compared', (select count(*) from got) + (select count(*) from live)
 union all
 select d.image, 'a hit alone', 1
 from (select row({columns})::text as image from {hits} as h except all select image from source) as d

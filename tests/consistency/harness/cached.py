@@ -1,0 +1,116 @@
+"""Our cache as the subject: read by SQL, through the repository and through PgBouncer."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection
+
+from meshcache_pg import MeshCache, catalog, migrate
+from meshcache_pg.definition import Definition
+from meshcache_pg.repository import Result
+from tests.consistency.checker import Checker, NotExact
+from tests.consistency.harness.answers import Answer, AnswersReader, Key, Row
+from tests.consistency.harness.changer import Changer
+from tests.consistency.harness.comparing import WrongRow, evidence
+from tests.consistency.harness.keepers import Filler, Refresher, Sweeper
+from tests.consistency.harness.readers import SqlReader
+from tests.consistency.harness.site import Site
+from tests.consistency.harness.subject import Subject
+from tests.consistency.harness.worker import Worker
+
+
+class Repository:
+    """The Python API as an application uses it: misses are filled, on connections of the cache."""
+
+    in_snapshot = True
+
+    def __init__(self, site: Site) -> None:
+        self._engine = site.engine("library")
+        self._cache = MeshCache(own_engine=self._engine)
+
+    def get(self, connection: Connection, view: Definition, key: Key) -> Answer:
+        result = self._cache.view(view, connection).get(*key)
+        return _answer(result)
+
+    def get_many(self, connection: Connection, view: Definition, keys: Sequence[Key]) -> Mapping[Key, Answer]:
+        results = self._cache.view(view, connection).get_many(keys)
+        return {key: _answer(result) for key, result in results.items()}
+
+    def list(
+        self, connection: Connection, view: Definition, where: Mapping[str, Any]
+    ) -> tuple[Sequence[Row], str]:
+        found = self._cache.view(view, connection).list(**where)
+        return found.rows, found.origin
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
+class Cached(Subject):
+    """meshcache on a site."""
+
+    name = "cache"
+    changes = True
+
+    def install(self, site: Site) -> None:
+        engine = site.engine("apply")
+        try:
+            with engine.begin() as connection:
+                migrate.upgrade(connection)
+            site.workload.choose(site.dsn)
+            with engine.begin() as connection:
+                catalog.apply(connection, catalog.plan(connection, list(site.workload.definitions)))
+        finally:
+            engine.dispose()
+        with site.connect("apply") as connection:
+            for plant in site.options.plants:
+                plant(connection)
+
+    def workers(self, site: Site) -> Sequence[Worker]:
+        found: list[Worker] = [
+            SqlReader(site, 0),
+            SqlReader(site, 1),
+            self._asker(site, 0, "repository"),
+            Filler(site, 0),
+            Refresher(site),
+            Sweeper(site, 0),
+            Sweeper(site, 1),
+        ]
+        if site.workload.name == "meshhook":
+            found += [Filler(site, 1), self._asker(site, 1, "repository")]
+            if site.pooled_dsn:
+                found += [SqlReader(site, 2, pooled=True), self._asker(site, 2, "repository via pgbouncer")]
+        if not site.options.plants:
+            found.append(Changer(site))
+        return found
+
+    def _asker(self, site: Site, number: int, through: str) -> AnswersReader:
+        pooled = through.endswith("pgbouncer")
+        views = list(site.workload.definitions)
+        return AnswersReader(site, Repository(site), views, number, through=through, pooled=pooled)
+
+    def settle(self, site: Site) -> None:
+        with site.connect("sweep") as connection:
+            if not site.options.plants and not site.whole:
+                with MeshCache(own_engine=site.engine("apply")) as cache:
+                    cache.apply(list(site.workload.definitions))
+            for again in range(20):
+                row = connection.execute("call meshcache.sweep()").fetchone()
+                if row is not None and row[0]["state"] == "done":
+                    break
+                assert again < 19, f"nobody is there any more, and the sweep does not end: {row}"
+            checker = Checker.of(connection)
+            for view in checker.views:
+                connection.execute("call meshcache.refresh(%s, null, 'all', 5)", (view,))
+            for view in checker.views:
+                try:
+                    checker.assert_exact(connection, view)
+                except NotExact as error:
+                    raise WrongRow(f"at the end of the round: {error}", evidence(connection, view)) from error
+            site.tally.add("rounds", "hits at their ends", checker.origins["hit"])
+            site.tally.add("rounds", "other answers at their ends", checker.origins["bypass"])
+            site.tally.take(checker, checker.views)
+
+
+def _answer(result: Result[Row]) -> Answer:
+    return Answer(result.unwrap() if result else None, result.origin)

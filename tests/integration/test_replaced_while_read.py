@@ -1,0 +1,50 @@
+"""A read or a sweep that has begun when a cached view is replaced or dropped, and ends when it has been."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+
+from meshcache_pg import MeshCache, catalog
+from tests.fixtures.fix_shop import CITY_LIST, CUSTOMER_PAGE, Shop, define, scalar, wait_for_lock
+
+# The columns stay, so that the first key is answered by the function that is there by then.
+CHANGED = CUSTOMER_PAGE.replace("-- key: id", "-- key: id\n-- ttl: 1h")
+
+
+def test_many_keys_of_a_view_that_is_replaced_meanwhile(shop: Shop) -> None:
+    keys = [1, 2, 3]
+    with (
+        MeshCache(own_engine=shop.engine()) as cache,
+        shop.engine().connect() as applying,
+        shop.engine().connect() as reading,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        before = cache.view("customer_page", reading).get_many(keys)
+        assert {result.origin for result in before.values()} == {"hit"}
+        reading.commit()
+        catalog.apply(applying, catalog.plan(applying, define(CHANGED)))
+        # The function that reads one key waits in its first call, and is gone for the second.
+        raw = reading.connection.driver_connection
+        assert isinstance(raw, psycopg.Connection)
+        answer = pool.submit(cache.view("customer_page", reading).get_many, keys)
+        wait_for_lock(shop, raw)
+        applying.commit()
+        after = answer.result()
+        assert {key: after[key].value for key in keys} == {key: before[key].value for key in keys}
+
+
+# One takes mark tables along that nobody else reads; the other reads the same marks as another view.
+@pytest.mark.parametrize("view", ["customer_page", "city_twin"])
+def test_a_sweep_of_a_view_that_is_dropped_meanwhile(shop: Shop, view: str) -> None:
+    shop.apply(CITY_LIST.replace("city_list", "city_twin"))
+    sweeper = shop.connect()
+    shop.run("update orders set status = 'paid' where id = 1")
+    with shop.engine().connect() as dropping, ThreadPoolExecutor(1) as pool:
+        catalog.drop(dropping, view)
+        sweeping = pool.submit(scalar, sweeper, "call meshcache.sweep()")
+        wait_for_lock(shop, sweeper)
+        dropping.commit()
+        assert sweeping.result()["state"] in ("done", "busy")
+    assert shop.sweep()["state"] == "done"
+    shop.check("order_card", "city_list")
