@@ -34,7 +34,7 @@ waiting for anything would be an error.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import product
 from typing import LiteralString
@@ -196,6 +196,10 @@ class Stage:
 
     def _connect(self) -> psycopg.Connection:
         return self.database.connect(options="-c jit=off")
+
+    def run_all(self, runs: Iterable[Run]) -> None:
+        for run in runs:
+            self.run(run)
 
     def run(self, run: Run) -> None:
         """One run; raises NotExact with what was done."""

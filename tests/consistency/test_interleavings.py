@@ -35,8 +35,7 @@ def two_phase(fresh: Database) -> Database:
 def play(database: Database, selected: list[Run]) -> Stage:
     """All of them on one database; they have to meet what they are there to meet."""
     stage = Stage(database)
-    for run in selected:
-        stage.run(run)
+    stage.run_all(selected)
     assert stage.done["runs"] == len(selected)
     for outcome in (
         "sweep done in step 3",
@@ -122,7 +121,5 @@ def test_a_broken_rule_is_found_by_the_selection(
 ) -> None:
     stage = Stage(two_phase)
     break_it(stage.control)
-    with pytest.raises(NotExact) as found:
-        for run in SELECTED:
-            stage.run(run)
-    assert "is not what its source is" in str(found.value)
+    with pytest.raises(NotExact, match="is not what its source is"):
+        stage.run_all(SELECTED)
