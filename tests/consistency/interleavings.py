@@ -1,36 +1,36 @@
-"""Every order in which the steps of a writer, a fill and a sweep can follow each other: 10!/(4! 3! 3!) = 4,200.
+"""Every order of the steps of a writer, a fill and a sweep: 10!/(4! 3! 3!) = 4,200.
 
 The writer has four steps:
 
 1. `begin` at its isolation level, and its snapshot;
 2. the first write, the rename of an owner; with a savepoint, the second one too, behind the savepoint;
-3. the second write, an item that gets another owner; with a savepoint, `rollback to` takes it back. A writer
-   that ends in two phases is then prepared;
+3. the second write, an item that gets another owner; with a savepoint, `rollback to` takes it back. A
+   writer that ends in two phases is then prepared;
 4. `commit`, or `commit prepared`.
 
-The fill has three, and is the product's own function. Where it stands still between the first and the second, it
-does so inside its one statement, its snapshot taken and its row not yet stored: the SELECT of the view calls a
-function of the application that waits for a lock of the test.
+The fill has three, and is the product's own function. Where it stands still between the first and the
+second, it does so inside its one statement, its snapshot taken and its row not yet stored: the SELECT of
+the view calls a function of the application that waits for a lock of the test.
 
 1. `begin`, and the call up to there;
 2. the rest of the call: the rows are stored in a transaction that stays open;
 3. `commit`.
 
-The sweep has three, and is one `call meshcache.sweep()`. It stands still in the work on two other cached views,
-one with a lower id than all others and one with a higher, whose SELECTs wait as the fill's does and which the
-test makes stale before every run:
+The sweep has three, and is one `call meshcache.sweep()`. It stands still in the work on two other cached
+views, one with a lower id than all others and one with a higher, whose SELECTs wait as the fill's does and
+which the test makes stale before every run:
 
 1. comparison of triggers, barriers, horizon: up to the first view that is resolved;
 2. every view that matters here is resolved, each in its transaction: up to the last view;
 3. the marks are deleted.
 
-Where the sweep waits for a fill that is open (its barrier), the run goes on without it. The steps that it owes
-follow when it is released.
+Where the sweep waits for a fill that is open (its barrier), the run goes on without it. The steps that it
+owes follow when it is released.
 
 After each step the cache is compared with the source in the snapshot of everybody who is able to read: the
 writer, the fill's transaction, a reader that has just come, and one that came at some point and stays, at
-REPEATABLE READ or SERIALIZABLE. The writer has a lock_timeout and nobody else's step can end meanwhile, so that
-waiting for anything would be an error.
+REPEATABLE READ or SERIALIZABLE. The writer has a lock_timeout and nobody else's step can end meanwhile, so
+that waiting for anything would be an error.
 """
 
 from collections import Counter
@@ -103,8 +103,8 @@ CLASS = 4711
 # Marks come and go much faster than autovacuum looks, and every comparison walks over the remains.
 RUNS_PER_VACUUM = 20
 
-# What the fill does: asked keys, with or without a write of its own in the transaction; the whole of a complete
-# view; and a call that has to be refused, because its transaction has an id already.
+# What the fill does: asked keys, with or without a write of its own in the transaction; the whole of a
+# complete view; and a call that has to be refused, because its transaction has an id already.
 FILLS = ("keys", "whole", "keys and a write", "a write first")
 
 
@@ -230,7 +230,6 @@ class Stage:
         standing = "" if run.fill == "a write first" else "f"
         self.filler.connection.execute("select set_config('test.stand_still_in', %s, false)", (standing,))
         self.owed: list[int] = []
-        self.filling = False
 
     def _play(self, run: Run) -> None:
         at = dict.fromkeys(STEPS, 0)
@@ -283,7 +282,6 @@ class Stage:
         """One step of the fill; returns what came of it."""
         if step == 3:
             self.filler.connection.execute("commit")
-            self.filling = False
             return "committed"
         call = (
             "select meshcache._card_refresh()"
@@ -292,7 +290,6 @@ class Stage:
         )
         if step == 1:
             self.filler.connection.execute("begin")
-            self.filling = True
             if kind == "a write first":
                 self.filler.connection.execute("select pg_current_xact_id()")
                 return "has an xid"
@@ -350,7 +347,7 @@ class Stage:
             self.closed.remove(door)
 
     def _compare(self, *, whole: bool) -> None:
-        """Everybody's snapshot; with `whole` the reader that has just come also looks at the parts of lists."""
+        """Everybody's snapshot; with `whole` the reader that has just come looks at the parts of lists too."""
         for name, connection in (
             ("writer", self.writer),
             ("fill", self.filler.connection),

@@ -1,7 +1,7 @@
 """All orders of a writer's, a fill's and a sweep's steps: 4,200 in twelve variants, 50,400 runs.
 
-The gate takes every 331st of them, so that all variants and all kinds of fill are among them. That it can fail is
-shown on the same selection, with one rule of the protocol broken at a time.
+The gate takes every 331st of them, so that all variants and all kinds of fill are among them. That it can
+fail is shown on the same selection, with one rule of the protocol broken at a time.
 """
 
 from collections.abc import Callable

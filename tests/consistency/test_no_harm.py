@@ -1,9 +1,10 @@
 """The cache costs the application no wait, no deadlock and no 40001: the same schedules with and without it.
 
-A schedule is a seed: several writers on the same few rows, at all isolation levels, who wait for each other, run
-into deadlocks and lose against each other. It is stepped one statement at a time, and what became of each step is
-written down. With the cache attached, three views depend on the same hot parent, fills stay open, a reader stays
-open, sweeps and refreshes come in between: nothing of what the writers met may be different.
+A schedule is a seed: several writers on the same few rows, at all isolation levels, who wait for each
+other, run into deadlocks and lose against each other. It is stepped one statement at a time, and what
+became of each step is written down. With the cache attached, three views depend on the same hot parent,
+fills stay open, a reader stays open, sweeps and refreshes come in between: nothing of what the writers met
+may be different.
 """
 
 import random

@@ -1,11 +1,12 @@
 """SERIALIZABLE through the cache: to PostgreSQL's conflict detection a hit is a read of the source.
 
-Every order of two or three transactions is stepped one statement at a time, once with all reads answered by the
-cache and once by the source. What committed must be equivalent to some serial order: what was read is compared
-with all of them. REPEATABLE READ, which promises less, shows that the orders can tell.
+Every order of two or three transactions is stepped one statement at a time, once with all reads answered by
+the cache and once by the source. What committed must be equivalent to some serial order: what was read is
+compared with all of them. REPEATABLE READ, which promises less, shows that the orders can tell.
 
-A transaction may fail without need: PostgreSQL notes reads by index page. The orders of two transactions that
-have no key in common show how often it does, on tables that are large enough for the source to be precise.
+A transaction may fail without need: PostgreSQL notes reads by index page. The orders of two transactions
+that have no key in common show how often it does, on tables that are large enough for the source to be
+precise.
 """
 
 from collections import Counter

@@ -1,7 +1,8 @@
-"""Transaction ids over the end of 32 bits: the protocol compares 64-bit ids, and a row's own `xmin`, which has 32.
+"""Transaction ids over the end of 32 bits: the protocol compares 64-bit ids, and a row's own `xmin`, which has
+32.
 
-A throwaway cluster is led there by pg_resetwal in three leaps, each shorter than half the circle and each after
-everything was frozen, as the years would do it.
+A throwaway cluster is led there by pg_resetwal in three leaps, each shorter than half the circle and each
+after everything was frozen, as the years would do it.
 """
 
 import os
