@@ -347,7 +347,7 @@ class Stage:
             self.closed.remove(door)
 
     def _compare(self, *, whole: bool) -> None:
-        """Everybody's snapshot; with `whole` the reader that has just come looks at the parts of lists too."""
+        """Everybody's snapshot; with `whole` the reader that just came looks at the parts of lists too."""
         for name, connection in (
             ("writer", self.writer),
             ("fill", self.filler.connection),

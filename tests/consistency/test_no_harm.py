@@ -11,6 +11,7 @@ import random
 import re
 import threading
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -37,7 +38,7 @@ WRITES: tuple[LiteralString, ...] = (
     "update order_lines set quantity = quantity % 5 + 1 where order_id = {order}",
     "insert into order_lines values ({new}, {order}, 'new', 1, 1)",
     "insert into orders (id, customer_id) values ({new}, {customer})",
-    "insert into customers (id, name) values ({customer}, 'x') on conflict (id) do update set name = excluded.name",
+    "insert into customers (id, name) values ({customer}, 'x') on conflict (id) do update set name = 'y'",
     "delete from order_lines where id = (select max(id) from order_lines where order_id = {order})",
     "delete from orders where id = {order} and id > 1000",
     "select sum(quantity) from order_lines where order_id = {order}",
@@ -62,8 +63,8 @@ class Trace:
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)  # noqa: S311 - a schedule is no secret
         self.observer = self.shop.connect()
-        # Small tables are read whole, and then SERIALIZABLE writers depend on everything. Circles are looked for
-        # here: whom the server would choose, and when, is a matter of milliseconds.
+        # Small tables are read whole, and then SERIALIZABLE writers depend on everything. Circles are looked
+        # for here: whom the server would choose, and when, is a matter of milliseconds.
         options = "-c enable_seqscan=off -c deadlock_timeout=1h"
         self.writers = [Stepped(self.shop.connect(options=options), self.observer) for _ in range(4)]
         self.filler, self.reader = self.shop.connect(autocommit=False), self.shop.connect()
@@ -285,7 +286,7 @@ def log(server: PrivateServer) -> str:
 
 @dataclass
 class Load:
-    """Writers in threads who never need the same row, all under one parent, whose name another one changes."""
+    """Writers in threads who never need the same row, under one parent whose name another one changes."""
 
     server: PrivateServer
     shop: Shop
@@ -304,15 +305,16 @@ class Load:
             finally:
                 done.set()
 
-        jobs = [write_all, *([partial(self._maintain, done), partial(self._read, done)] if cached else [])]
+        jobs: list[Callable[[], object]] = [write_all]
+        if cached:
+            jobs += [partial(self._maintain, done), partial(self._read, done)]
         in_threads(jobs)
         waits = Counter(WAIT.findall(log(self.server)[begin:]))
         return self.errors + Counter({f"waits for {what}": count for what, count in waits.items()})
 
     def _write(self, number: int) -> None:
-        options = (
-            f"-c application_name=writer -c enable_seqscan=off -c default_transaction_isolation={self.level}"
-        )
+        options = "-c application_name=writer -c enable_seqscan=off"
+        options += f" -c default_transaction_isolation={self.level}"
         own = 11 + 10 * number  # an order of customer 2
         with self.shop.connect(autocommit=False, options=options) as connection:
             for turn in range(self.rounds):

@@ -83,7 +83,7 @@ SOURCE_READS: dict[str, LiteralString] = {
     for view in ("by_key", "carried", "linked")
 } | {"listed": "select amount from meshcache.listed_source where holder_id = %s"}
 
-# (transaction, "read" or "write" or "end", position in KEYS): the steps of each transaction are in this order.
+# What to do (read, write or end), and to which of KEYS. The steps of a transaction keep their order.
 Step = tuple[str, int]
 Script = Mapping[str, Sequence[Step]]
 

@@ -1,5 +1,4 @@
-"""Transaction ids over the end of 32 bits: the protocol compares 64-bit ids, and a row's own `xmin`, which has
-32.
+"""Transaction ids over the end of 32 bits: the protocol compares 64-bit ids, and a row's `xmin` has 32.
 
 A throwaway cluster is led there by pg_resetwal in three leaps, each shorter than half the circle and each
 after everything was frozen, as the years would do it.
@@ -159,8 +158,8 @@ def over_the_end(shop: Shop, server: PrivateServer) -> None:
 
 
 def test_rows_and_state_of_the_last_epoch_are_not_taken_for_their_own(server: PrivateServer) -> None:
-    # A copy of a row, as a restore makes it, has another xmin than its fill: on the other side of the end, and
-    # when it is frozen.
+    # A copy of a row, as a restore makes it, has another xmin than its fill: on the other side of the end,
+    # and when it is frozen.
     server.create_database("shop")
     with Shop(server.dsn("shop")) as shop:
         shop.build()
