@@ -372,6 +372,6 @@ def test_writers_of_one_parent_never_wait_under_load(installation: Installation,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("start", range(100, 400, 50))
+@pytest.mark.parametrize("start", range(100, 160, 10))
 def test_many_schedules_meet_the_same_with_and_without_the_cache(cluster: PrivateServer, start: int) -> None:
-    play(cluster, range(start, start + 50), 400)
+    play(cluster, range(start, start + 10), 400)

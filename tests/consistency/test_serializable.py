@@ -12,7 +12,7 @@ precise.
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import permutations
+from itertools import permutations, product
 from typing import LiteralString
 
 import psycopg
@@ -313,28 +313,29 @@ def test_write_skew_is_found_in_a_quiet_list(bank: Database) -> None:
     assert cached.done["failed"] == 1
 
 
-@pytest.mark.parametrize("view", WRITES)
-def test_repeatable_read_lets_write_skew_pass(bank: Database, view: str) -> None:
-    for cached in (False, True):
+def test_repeatable_read_lets_write_skew_pass(bank: Database) -> None:
+    for view, cached in product(WRITES, (False, True)):
         weaker = Bank(bank, view, cached, level="repeatable read")
         for order in all_orders(WRITE_SKEW):
             assert weaker.play(WRITE_SKEW, order)
         assert weaker.done["anomalies"] == 18
+        weaker.close()
 
 
 # The order of the paper: the reader sees the first's write and not the second's, which came before it.
 CLASSIC = ("second", "second", "first", "first", "first", "reader", "reader", "reader", "second", "second")
 
 
-@pytest.mark.parametrize("view", WRITES)
-def test_the_read_only_anomaly_is_found(bank: Database, view: str) -> None:
-    for cached in (False, True):
+def test_the_read_only_anomaly_is_found(bank: Database) -> None:
+    for view, cached in product(WRITES, (False, True)):
         strict = Bank(bank, view, cached)
         assert not strict.play(READ_ONLY, CLASSIC)
         assert (strict.done["failed"], strict.done["anomalies"]) == (1, 0)
         weaker = Bank(bank, view, cached, level="repeatable read")
         assert weaker.play(READ_ONLY, CLASSIC)
         assert weaker.done["anomalies"] == 1
+        strict.close()
+        weaker.close()
 
 
 def assert_none_passes(database: Database, view: str, chosen: Sequence[Sequence[str]]) -> None:
@@ -357,14 +358,14 @@ def test_the_read_only_anomaly_is_found_in_all_orders(bank: Database, view: str,
     assert_none_passes(bank, view, all_orders(READ_ONLY)[part::4])
 
 
-@pytest.mark.parametrize("view", ["by_key", "carried"])
-def test_keys_that_have_nothing_in_common_do_not_fail_once_marks_were_many(bank: Database, view: str) -> None:
+def test_keys_that_have_nothing_in_common_do_not_fail_once_marks_were_many(bank: Database) -> None:
     # The index of the marks keeps its pages, and with them the keys apart.
     prepare(bank.connect(), "swept")
-    for cached in (False, True):
+    for view, cached in product(("by_key", "carried"), (False, True)):
         both = Bank(bank, view, cached)
         for order in all_orders(DISJOINT):
             assert both.play(DISJOINT, order)
+        both.close()
 
 
 def test_keys_that_have_nothing_in_common_may_fail_in_a_small_table_of_marks(bank: Database) -> None:
