@@ -24,7 +24,9 @@ from psycopg.pq import TransactionStatus
 
 from meshcache_pg.embedded import Installation, PrivateServer
 from tests.consistency.stepping import Stepped
+from tests.consistency.waiting import waiting
 from tests.fixtures.fix_db import TEST_SETTINGS
+from tests.fixtures.fix_embedded import eventually
 from tests.fixtures.fix_shop import KEYS, SHOP, Shop, check, in_threads, origin, scalar
 
 LEVELS = ("read committed", "repeatable read", "serializable")
@@ -315,7 +317,7 @@ class Load:
     def _write(self, number: int) -> None:
         options = "-c application_name=writer -c enable_seqscan=off"
         options += f" -c default_transaction_isolation={self.level}"
-        own = 11 + 10 * number  # an order of customer 2
+        own = 1 + 10 * number  # an order of customer 2
         with self.shop.connect(autocommit=False, options=options) as connection:
             for turn in range(self.rounds):
                 try:
@@ -369,6 +371,17 @@ def test_writers_of_one_parent_never_wait_under_load(installation: Installation,
                 with_it.pop("SerializationFailure", None)
             assert (without, with_it) == (Counter(), Counter())
             attached.check()
+            see_a_real_wait(server, attached)
+
+
+def see_a_real_wait(server: PrivateServer, shop: Shop) -> None:
+    """Two writers of one row: what the test above would find, if there were such a thing."""
+    first = shop.connect(autocommit=False)
+    second = shop.connect(options="-c application_name=writer")
+    first.execute("update customers set name = 'first' where id = 2")
+    with waiting(second, "update customers set name = 'second' where id = 2", first):
+        eventually(lambda: "transaction" in WAIT.findall(log(server)), "the wait is logged")
+        first.commit()
 
 
 @pytest.mark.slow
