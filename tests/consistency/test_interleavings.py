@@ -13,7 +13,8 @@ import pytest
 from psycopg import sql
 
 from tests.consistency.checker import NotExact
-from tests.consistency.interleavings import FILLS, VARIANTS, Run, Stage, orders, runs
+from tests.consistency.interleavings import FILLS, VARIANTS, Run, orders, runs
+from tests.consistency.stage import Stage
 from tests.fixtures.fix_cache import replace_function
 from tests.fixtures.fix_db import Database
 
