@@ -101,9 +101,10 @@ class Trace:
             if self.writers[index].start(statement) is not None:
                 self._note(index, "waits")
                 blockers = self._blockers()
+                shared = any(blockers[index] & (blockers[other] | {other}) for other in self.waiting)
                 self.waiting.add(index)
-                if any(blockers[index] & blockers[other] for other in self.waiting - {index}):
-                    # Both would wake up at once, and which of them comes first is the machine's choice.
+                if shared and not self._circle():
+                    # Both would wake up, and who is first is the machine's choice.
                     self._note(index, "gives up behind somebody who waits for the same")
                     self._cancel(self.writers[index])
                     self.waiting.remove(index)
