@@ -14,7 +14,7 @@ from psycopg import sql
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from meshcache_pg import confidential, render_marks, session
+from meshcache_pg import confidential, render_marks, session, underlying
 from meshcache_pg.conditions import Column, ResolvedDependency
 from meshcache_pg.database import (
     DEPENDENTS_HINT,
@@ -85,7 +85,11 @@ def install(connection: Connection, definition: Definition) -> int:
         dependencies = check_functions(connection, definition, oid, dependencies)
         stored = [_store(connection, view_id, n, d) for n, d in enumerate(dependencies)]
         server = connection.scalar(text("select current_setting('server_version_num')::integer"))
-        renderer = ViewRenderer(view_id, definition, columns, stored, server, hidden=hidden)
+        objects = underlying.find(connection, oid)
+        underlying.note(connection, view_id, objects)
+        renderer = ViewRenderer(
+            view_id, definition, columns, stored, server, hidden=hidden, rests=bool(objects)
+        )
         for statement in renderer.statements():
             execute_ddl(connection, statement)
         _revoke(connection, view_functions(definition.name))

@@ -25,7 +25,8 @@ FILL_KEY_LIMIT = 100
 
 class FillRenderer:
     """Names and writers of one cached view. `view_id` is its catalog id, `server` the server_version_num,
-    `hidden` are those of the columns that only the cache itself reads.
+    `hidden` are those of the columns that only the cache itself reads, `rests` says whether its answer
+    follows from more than the rows of tables.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class FillRenderer:
         server: int,
         *,
         hidden: Sequence[str] = (),
+        rests: bool = False,
     ) -> None:
         self.definition = definition
         # What the cache table and the source view have, and of that what readers see.
@@ -46,7 +48,7 @@ class FillRenderer:
         by_name = {c.name: c for c in columns}
         self.key = [by_name[k] for k in definition.key]
         self.dependencies = list(dependencies)
-        self.when = Conditions(view_id, definition, dependencies, server)
+        self.when = Conditions(view_id, definition, dependencies, server, rests=rests)
         self.complete = definition.coverage == "complete"
         self.view_id = sql.Literal(view_id)
         name = definition.name
@@ -86,7 +88,7 @@ class FillRenderer:
         )
 
     def _may_fill(self) -> sql.Composed:
-        return joined([compose("fill", "may_fill"), *self.when.same_children()])
+        return joined([compose("fill", "may_fill"), *self.when.unchanged()])
 
     def _on_conflict(self) -> sql.Composed:
         # The key too: an equal one may look different (1.0 and 1.00). An index that does not change costs
