@@ -18,6 +18,7 @@ create table meshcache.cached_view (
     readers text[] not null default '{}',
     rests_on oid[] not null default '{}',
     rests_on_as text[] not null default '{}',
+    rests_on_in text not null default '',
     made_by text not null,
     applied_at timestamptz not null default statement_timestamp()
 );
@@ -29,6 +30,8 @@ comment on column meshcache.cached_view.rests_on is
 'What its answer follows from beside the rows of tables: functions, views, rows read whole, generated columns, types.';
 comment on column meshcache.cached_view.rests_on_as is
 'The versions of these in the catalog when it was applied or last swept. Readers compare them with the present ones.';
+comment on column meshcache.cached_view.rests_on_in is
+'The cluster and the catalog table in which these oids mean something: a dump takes them along.';
 
 create table meshcache.source_table (
     id integer generated always as identity primary key,

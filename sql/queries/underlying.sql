@@ -88,11 +88,11 @@ from wrapped as w;
 -- name: note
 -- What a view rests on, as it is now.
 update meshcache.cached_view
-set rests_on = cast(:objects as oid[]), rests_on_as = meshcache._rests_on_as(cast(:objects as oid[]))
+set
+    rests_on = cast(:objects as oid[]), rests_on_as = meshcache._rests_on_as(cast(:objects as oid[])),
+    rests_on_in = meshcache._here()
 where id = :view_id;
 
 -- name: changed
 -- Whether any of it is no longer as noted.
-select v.rests_on_as <> meshcache._rests_on_as(v.rests_on)
-from meshcache.cached_view as v
-where v.id = :view_id;
+select not meshcache._rests_as_noted(:view_id);

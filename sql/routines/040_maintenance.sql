@@ -261,6 +261,7 @@ begin
         perform meshcache._try_check_source(v_id);
         commit;
     end loop;
+    perform meshcache._begin_step();
     perform meshcache._check_view(meshcache._view_id(p_name));
     commit;
     loop

@@ -197,6 +197,22 @@ def test_a_plan_says_that_a_function_was_replaced(fresh: Database) -> None:
     assert exact(connection).origins["hit"]
 
 
+def test_what_a_dump_brought_along_is_not_believed(fresh: Database) -> None:
+    connection = made(fresh, "function", "complete")
+    # As pg_restore leaves it: other oids, other versions, and a row that says where they were true.
+    connection.execute("update meshcache.cached_view set rests_on = '{1}', rests_on_in = 'elsewhere'")
+    for _ in range(2):
+        assert not exact(connection).origins["hit"]
+        row = connection.execute("call meshcache.sweep()").fetchone()
+        assert row is not None
+        assert row[0]["differences"] == {"card": "what it rests on was noted in another database"}
+    apply_definitions(fresh, card("function", "complete"))
+    refresh(connection, "card")
+    assert exact(connection).origins["hit"]
+    connection.execute(CHANGES["a function is replaced"][1])
+    assert not exact(connection).origins["hit"]
+
+
 def test_what_rests_on_rows_alone_compares_nothing(fresh: Database) -> None:
     connection = set_up(
         fresh, TABLES, "-- name: card\n-- key: id\nselect i.id, i.name, i.mood, i.place from item as i"
