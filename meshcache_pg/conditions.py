@@ -2,7 +2,7 @@
 they can never disagree. The SQL is in sql/templates/fresh.sql.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from psycopg import sql
@@ -87,7 +87,7 @@ def _ints(values: Sequence[int]) -> sql.Composable:
 
 class Conditions:
     """The conditions of one cached view. `view_id` is its catalog id, `server` the server_version_num,
-    `rests` whether its answer follows from more than the rows of tables.
+    `rests` what else than the rows of tables its answer follows from: functions, relations, labels.
     """
 
     def __init__(
@@ -97,12 +97,12 @@ class Conditions:
         dependencies: Sequence[ResolvedDependency],
         server: int,
         *,
-        rests: bool = False,
+        rests: Collection[str] = (),
     ) -> None:
         self._definition = definition
         self._dependencies = list(dependencies)
         self._server = server
-        self._rests = rests
+        self._rests = sorted(rests)
         self._complete = definition.coverage == "complete"
         self._view_id = sql.Literal(view_id)
         self._sources = _ints([*dict.fromkeys(d.source_id for d in dependencies), -view_id])
@@ -180,7 +180,15 @@ class Conditions:
         """That what no trigger tells of is as it was: partitions, and what else the answer rests on."""
         found = self._same_children()
         if self._rests:
-            found.append(compose("fresh", "same_definitions", view_id=self._view_id))
+            versions = [compose("fresh", f"versions_of_{kind}") for kind in self._rests]
+            found.append(
+                compose(
+                    "fresh",
+                    "same_definitions",
+                    versions=joined(versions, "\nunion all\n"),
+                    view_id=self._view_id,
+                )
+            )
         return found
 
     def _same_children(self) -> list[sql.Composable]:

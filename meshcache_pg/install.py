@@ -85,10 +85,10 @@ def install(connection: Connection, definition: Definition) -> int:
         dependencies = check_functions(connection, definition, oid, dependencies)
         stored = [_store(connection, view_id, n, d) for n, d in enumerate(dependencies)]
         server = connection.scalar(text("select current_setting('server_version_num')::integer"))
-        objects = underlying.find(connection, oid)
-        underlying.note(connection, view_id, objects)
+        rests = underlying.find(connection, oid)
+        underlying.note(connection, view_id, rests.objects)
         renderer = ViewRenderer(
-            view_id, definition, columns, stored, server, hidden=hidden, rests=bool(objects)
+            view_id, definition, columns, stored, server, hidden=hidden, rests=rests.kinds
         )
         for statement in renderer.statements():
             execute_ddl(connection, statement)

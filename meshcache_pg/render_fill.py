@@ -2,7 +2,7 @@
 render.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from psycopg import sql
 
@@ -25,8 +25,7 @@ FILL_KEY_LIMIT = 100
 
 class FillRenderer:
     """Names and writers of one cached view. `view_id` is its catalog id, `server` the server_version_num,
-    `hidden` are those of the columns that only the cache itself reads, `rests` says whether its answer
-    follows from more than the rows of tables.
+    `hidden` are those of the columns that only the cache itself reads, `rests` as for `Conditions`.
     """
 
     def __init__(
@@ -38,7 +37,7 @@ class FillRenderer:
         server: int,
         *,
         hidden: Sequence[str] = (),
-        rests: bool = False,
+        rests: Collection[str] = (),
     ) -> None:
         self.definition = definition
         # What the cache table and the source view have, and of that what readers see.

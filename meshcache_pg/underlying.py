@@ -6,6 +6,7 @@ compare their versions in the catalog.
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
@@ -20,26 +21,46 @@ def _q(name: str) -> str:
     return query("underlying", name)
 
 
-def find(connection: Connection, oid: int) -> list[int]:
-    """The oids of all that the view rests on, in no order; of generated columns and rows read whole that of
-    their table.
+@dataclass(frozen=True, slots=True)
+class Underlying:
+    """Oids of all that a view rests on: of functions, of relations (views, composite types, the tables of
+    generated columns and of rows read whole), and of enumerations.
     """
+
+    functions: frozenset[int]
+    relations: frozenset[int]
+    labels: frozenset[int]
+
+    @property
+    def objects(self) -> list[int]:
+        """All of them."""
+        return sorted(self.functions | self.relations | self.labels)
+
+    @property
+    def kinds(self) -> list[str]:
+        """Of which there are any."""
+        named = {"functions": self.functions, "relations": self.relations, "labels": self.labels}
+        return [name for name, oids in named.items() if oids]
+
+
+def find(connection: Connection, oid: int) -> Underlying:
+    """What the view with this oid rests on."""
     trees = list(facts.trees(connection, oid).values())
     objects = connection.execute(text(_q("objects")), {"oid": oid}).all()
-    found = {row.oid for row in objects}
-    relations = {tree: {int(n) for n in _RELATIONS.findall(tree)} for tree in trees}
+    functions = {row.oid for row in objects if row.is_function}
+    relations = {row.oid for row in objects if not row.is_function}
+    read = {tree: {int(n) for n in _RELATIONS.findall(tree)} for tree in trees}
     for tree in trees:
         if _WHOLE_ROW.search(tree):
             # Of which of them is not worth knowing.
-            found |= relations[tree]
-    types = connection.execute(text(_q("types")), {"relations": sorted(set().union(*relations.values()))})
-    changing = types.all()
-    if changing and (
-        any(row.is_function for row in objects)
-        or session.becomes_text(connection, trees, {row.oid: row.name for row in changing})
-    ):
-        found |= {row.object for row in changing}
-    return sorted(found - {oid})
+            relations |= read[tree]
+    types = connection.execute(text(_q("types")), {"relations": sorted(set().union(*read.values()))}).all()
+    labels: set[int] = set()
+    names = {row.oid: row.name for row in types}
+    if types and (functions or session.becomes_text(connection, trees, names)):
+        relations |= {row.object for row in types if row.is_composite}
+        labels = {row.object for row in types if not row.is_composite}
+    return Underlying(frozenset(functions), frozenset(relations - {oid}), frozenset(labels))
 
 
 def note(connection: Connection, view_id: int, objects: Sequence[int]) -> None:

@@ -60,17 +60,17 @@ with recursive made (oid) as (
         where a.attrelid = t.typrelid and t.typrelid <> 0 and a.attnum > 0 and not a.attisdropped
     ) as inner_type
 ),
-changing (oid, object) as (
-    select t.oid, case t.typtype when 'c' then t.typrelid else t.oid end
+changing (oid, object, is_composite) as (
+    select t.oid, case t.typtype when 'c' then t.typrelid else t.oid end, t.typtype = 'c'
     from made as m
     inner join pg_type as t on t.oid = m.oid
     where t.typtype in ('e', 'c') and t.oid >= 16384
 ),
 -- What is made of them has a text of theirs.
-wrapped (oid, object) as (
-    select c.oid, c.object from changing as c
+wrapped (oid, object, is_composite) as (
+    select c.oid, c.object, c.is_composite from changing as c
     union
-    select outer_type.oid, w.object
+    select outer_type.oid, w.object, w.is_composite
     from wrapped as w
     inner join lateral (
         select t.oid from pg_type as t where t.typelem = w.oid or t.typbasetype = w.oid
@@ -82,7 +82,7 @@ wrapped (oid, object) as (
         where a.atttypid = w.oid and a.attnum > 0 and not a.attisdropped
     ) as outer_type on true
 )
-select w.oid::bigint as oid, w.object::bigint as object, format_type(w.oid, null) as name
+select w.oid::bigint as oid, w.object::bigint as object, w.is_composite, format_type(w.oid, null) as name
 from wrapped as w;
 
 -- name: note

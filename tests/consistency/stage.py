@@ -48,7 +48,7 @@ class Stage:
             " select s.schemaname, s.funcname, s.calls from pg_stat_user_functions as s"
             " union all"
             " select x.schemaname, x.funcname, x.calls from pg_stat_xact_user_functions as x"
-            ") as f where f.schemaname = 'meshcache' and f.funcname like '\\_mark\\_%' group by f.funcname"
+            ") as f where f.schemaname = 'meshcache' and f.funcname ~ '^_mark_[0-9]+_' group by f.funcname"
         ).fetchall()
         return dict(rows)
 
