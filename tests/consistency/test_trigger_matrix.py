@@ -97,12 +97,13 @@ APPLIED = [case for case in CASES.values() if case.how == "applied"]
 ROLLED_BACK = [
     case for case in HERE if case.how == "transaction" and not case.preparation and case.inside != "wrong"
 ]
-COMMITTED = [
-    pytest.param(
-        case, id=case.change, marks=[pytest.mark.slow] * (case in ROLLED_BACK or case.how == "prepared")
-    )
+# What the schedules and test_definitions_change.py have, too, is for the slow tests.
+SLOW = [
+    case
     for case in HERE
+    if case in ROLLED_BACK or case.how == "prepared" or "apply" in {b.verb for b in case.preparation}
 ]
+COMMITTED = [pytest.param(case, id=case.change, marks=[pytest.mark.slow] * (case in SLOW)) for case in HERE]
 
 
 @pytest.mark.parametrize("case", ROLLED_BACK, ids=lambda case: case.change)
