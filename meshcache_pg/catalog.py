@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, text
 
-from meshcache_pg import install
+from meshcache_pg import install, underlying
 from meshcache_pg.database import translated
 from meshcache_pg.definition import Definition, parse
 from meshcache_pg.errors import DefinitionError
@@ -108,6 +108,9 @@ def plan(connection: Connection, definitions: Sequence[Definition], *, prune: bo
             )
         elif connection.scalar(text(query("install", "unguarded_sources")), {"view_id": view.id}):
             reason = "a source table has become part of a partition or inheritance tree"
+            steps.append(Step("repair", definition.name, reason, definition))
+        elif underlying.changed(connection, view.id):
+            reason = "a view, function or type that it rests on was changed"
             steps.append(Step("repair", definition.name, reason, definition))
         else:
             steps.append(Step("keep", definition.name, "unchanged", definition))

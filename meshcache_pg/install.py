@@ -15,7 +15,7 @@ from psycopg import sql
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from meshcache_pg import confidential, render_marks, session
+from meshcache_pg import confidential, render_marks, session, underlying
 from meshcache_pg.conditions import Column, ResolvedDependency
 from meshcache_pg.database import (
     DEPENDENTS_HINT,
@@ -71,7 +71,17 @@ def install(connection: Connection, definition: Definition) -> int:
         examined = examine(connection, definition, name, oid, columns)
         stored = [_store(connection, view_id, n, d) for n, d in enumerate(examined.dependencies)]
         server = connection.scalar(text("select current_setting('server_version_num')::integer"))
-        renderer = ViewRenderer(view_id, definition, examined.columns, stored, server, hidden=examined.hidden)
+        rests = underlying.find(connection, examined.oid)
+        underlying.note(connection, view_id, rests.objects)
+        renderer = ViewRenderer(
+            view_id,
+            definition,
+            examined.columns,
+            stored,
+            server,
+            hidden=examined.hidden,
+            rests=rests.kinds,
+        )
         for statement in renderer.statements():
             execute_ddl(connection, statement)
         _revoke(connection, view_functions(definition.name))

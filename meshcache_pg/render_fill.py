@@ -2,7 +2,7 @@
 render.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from psycopg import sql
 
@@ -25,7 +25,7 @@ FILL_KEY_LIMIT = 100
 
 class FillRenderer:
     """Names and writers of one cached view. `view_id` is its catalog id, `server` the server_version_num,
-    `hidden` are those of the columns that only the cache itself reads.
+    `hidden` are those of the columns that only the cache itself reads, `rests` as for `Conditions`.
     """
 
     def __init__(
@@ -37,6 +37,7 @@ class FillRenderer:
         server: int,
         *,
         hidden: Sequence[str] = (),
+        rests: Collection[str] = (),
     ) -> None:
         self.definition = definition
         # What the cache table and the source view have, and of that what readers see.
@@ -46,7 +47,7 @@ class FillRenderer:
         self.columns = {c.name: c for c in columns}
         self.key = [self.columns[k] for k in definition.key]
         self.dependencies = list(dependencies)
-        self.when = Conditions(view_id, definition, dependencies, server)
+        self.when = Conditions(view_id, definition, dependencies, server, rests=rests)
         self.complete = definition.coverage == "complete"
         self.view_id = sql.Literal(view_id)
         name = definition.name
@@ -86,7 +87,7 @@ class FillRenderer:
         )
 
     def _may_fill(self) -> sql.Composed:
-        return joined([compose("fill", "may_fill"), *self.when.same_children()])
+        return joined([compose("fill", "may_fill"), *self.when.unchanged()])
 
     def _on_conflict(self) -> sql.Composed:
         # The key too: an equal one may look different (1.0 and 1.00). An index that does not change costs

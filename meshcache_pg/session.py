@@ -6,7 +6,7 @@ a number, and is not of a moment. Casts through text have no function at all. So
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -44,18 +44,27 @@ def check(connection: Connection, definition: Definition, oid: int) -> None:
     if "session" in definition.allow:
         return
     trees = list(facts.trees(connection, oid).values())
-    called = sorted({int(number) for tree in trees for number in _FUNCTIONS.findall(tree)})
-    functions = connection.execute(text(query("session", "stable_functions")), {"oids": called})
-    known = _Catalog(
-        {row.oid: (row.name, row.polymorphic, row.writes_json) for row in functions},
-        {row.oid: (row.name, row.in_json) for row in connection.execute(text(query("session", "types")))},
-    )
+    types = connection.execute(text(query("session", "types")))
+    known = _Catalog(_functions(connection, trees), {row.oid: (row.name, row.in_json) for row in types})
     found = sorted({words for tree in trees for words in _dependent(parse(tree), known)})
     if found:
         raise DefinitionError(
             f"{definition.name}: the SELECT has {', '.join(found)}, which depends on the session's settings",
             hint="Say what is meant (at time zone 'UTC', to_char), or that it is meant: -- allow: session",
         )
+
+
+def becomes_text(connection: Connection, trees: Sequence[str], types: Mapping[int, str]) -> bool:
+    """Whether the parsed queries turn a value of one of these types (oid and name) into text or JSON."""
+    functions = {oid: found for oid, found in _functions(connection, trees).items() if found[1]}
+    known = _Catalog(functions, {oid: (name, True) for oid, name in types.items()})
+    return any(True for tree in trees for _ in _dependent(parse(tree), known))
+
+
+def _functions(connection: Connection, trees: Iterable[str]) -> dict[int, tuple[str, bool, bool]]:
+    called = sorted({int(number) for tree in trees for number in _FUNCTIONS.findall(tree)})
+    rows = connection.execute(text(query("session", "stable_functions")), {"oids": called})
+    return {row.oid: (row.name, row.polymorphic, row.writes_json) for row in rows}
 
 
 def _dependent(queries: Iterable[Node], known: _Catalog) -> Iterator[str]:

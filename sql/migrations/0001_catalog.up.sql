@@ -16,12 +16,22 @@ create table meshcache.cached_view (
     ttl interval,
     refresh_every interval,
     readers text[] not null default '{}',
+    rests_on oid[] not null default '{}',
+    rests_on_as text[] not null default '{}',
+    rests_on_in text not null default '',
     made_by text not null,
     applied_at timestamptz not null default statement_timestamp()
 );
 comment on table meshcache.cached_view is 'One row per cached view or rollup: its definition and what was derived from it.';
 comment on column meshcache.cached_view.source_sql is
 'The SELECT as the server prints it, every name qualified: what a reader runs when the cache cannot be used.';
+
+comment on column meshcache.cached_view.rests_on is
+'What its answer follows from beside the rows of tables: functions, views, rows read whole, generated columns, types.';
+comment on column meshcache.cached_view.rests_on_as is
+'The versions of these in the catalog when it was applied or last swept. Readers compare them with the present ones.';
+comment on column meshcache.cached_view.rests_on_in is
+'The cluster and the catalog table in which these oids mean something: a dump takes them along.';
 
 create table meshcache.source_table (
     id integer generated always as identity primary key,
