@@ -205,8 +205,13 @@ class MeshCache:
         """
         with self.begin() as connection:
             steps = catalog.plan(connection, definitions, prune=prune)
-        self._retried(lambda connection: catalog.check(connection, steps))
-        return steps
+        found: list[Step] = []
+
+        def attempt(connection: Connection) -> None:
+            found[:] = catalog.check(connection, steps, self.settings)
+
+        self._retried(attempt)
+        return found
 
     def apply(self, definitions: Sequence[Definition], *, prune: bool = False) -> list[Step]:
         """Bring the database to what is declared, in one transaction; returns the steps that were taken.
@@ -216,8 +221,8 @@ class MeshCache:
         taken: list[Step] = []
 
         def attempt(connection: Connection) -> None:
-            taken[:] = catalog.plan(connection, definitions, prune=prune)
-            catalog.apply(connection, taken)
+            steps = catalog.plan(connection, definitions, prune=prune)
+            taken[:] = catalog.apply(connection, steps, self.settings)
 
         self._retried(attempt)
         for step in taken:

@@ -8,13 +8,14 @@ again.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from psycopg import sql
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from meshcache_pg import confidential, render_marks, session
+from meshcache_pg import calls, confidential, facts, keys, render_marks, session
 from meshcache_pg.conditions import Column, ResolvedDependency
 from meshcache_pg.database import (
     DEPENDENTS_HINT,
@@ -36,7 +37,8 @@ from meshcache_pg.render import (
     view_functions,
 )
 from meshcache_pg.render_marks import MarkedSource, MarkTable
-from meshcache_pg.resolve import check_functions, check_readable, resolve, source_columns, table_columns
+from meshcache_pg.resolve import check_readable, resolve, source_columns, table_columns
+from meshcache_pg.settings import Settings
 from meshcache_pg.sql import Identifier, made_by, query
 from meshcache_pg.sql import text as sql_text
 
@@ -53,39 +55,103 @@ def begin(connection: Connection) -> None:
     connection.execute(text(_q("ensure_data")))
 
 
-def install(connection: Connection, definition: Definition) -> int:
-    """Create or replace one cached view or rollup; returns its id. Marks and triggers follow in
-    `sync_sources`.
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A definition that was found to be in order, with its SELECT as a view of the name `source`, which
+    `install` gives its place. `remark` is what could not be found out about it.
+    """
+
+    definition: Definition
+    oid: int
+    source: Identifier
+    source_sql: str
+    columns: Sequence[Column]
+    dependencies: Sequence[ResolvedDependency] = ()
+    hidden: tuple[str, ...] = ()
+    key_proved: bool = True
+    remark: str | None = None
+
+
+def prepare(
+    connection: Connection, definition: Definition, settings: Settings, *, check_data: bool = True
+) -> Prepared:
+    """Find out whether a definition is in order, before anything that exists is touched: nobody waits for
+    what takes long here. With `check_data`, a key that cannot be proved is looked for in the data.
     """
     try:
-        drop_objects(connection, definition.name)
-        view_id = _register(connection, definition)
-        name = Identifier(CORE, f"{definition.name}_source")
-        source = sql_text(name.sql)
-        execute_ddl(connection, f"create view {source} as {definition.query}")
-        oid = connection.scalar(text("select cast(cast(:name as regclass) as oid)::bigint"), {"name": source})
+        source = Identifier(CORE, f"_{definition.name}_new")
+        execute_ddl(connection, f"create view {sql_text(source.sql)} as {definition.query}")
+        oid = connection.scalar(
+            text("select cast(cast(:name as regclass) as oid)::bigint"), {"name": sql_text(source.sql)}
+        )
         columns = source_columns(connection, definition, oid)
-        _describe(connection, view_id, oid, columns)
+        with qualified_names(connection):
+            canonical: str = connection.execute(text(_q("source_sql")), {"oid": oid}).scalar_one()
+        begun = Prepared(definition, oid, source, canonical.rstrip().rstrip(";"), columns)
+        if definition.kind == "rollup":
+            _check_content(connection, definition, oid, settings)
+        else:
+            begun = _prepare_view(connection, begun, settings)
+        return _with_key(connection, begun, settings, check_data=check_data)
+    except DBAPIError as error:
+        raise _definition_error(definition, error) from error
+
+
+def _prepare_view(connection: Connection, begun: Prepared, settings: Settings) -> Prepared:
+    definition, oid, columns = begun.definition, begun.oid, begun.columns
+    hidden: tuple[str, ...] = ()
+    if definition.depends:
+        dependencies = resolve(connection, definition)
+        check_declared(connection, definition, oid, dependencies)
+    else:
+        derived = complete(connection, definition, begun.source, oid)
+        oid, hidden = derived.oid, derived.hidden
+        dependencies = resolve(connection, derived.definition)
+        check_flushes(connection, definition, derived.found)
+        columns = list(table_columns(connection, oid).values())
+    check_readable(connection, definition, oid, dependencies)
+    whole = _check_content(connection, definition, oid, settings)
+    dependencies = [replace(d, matter=None) if d.source_id in whole else d for d in dependencies]
+    return replace(begun, oid=oid, columns=columns, dependencies=dependencies, hidden=hidden)
+
+
+def _with_key(connection: Connection, begun: Prepared, settings: Settings, *, check_data: bool) -> Prepared:
+    definition = begun.definition
+    proved = keys.is_proved(connection, definition, begun.oid)
+    remark = None
+    if check_data and not proved:
+        remark = keys.check_data(connection, definition, begun.source, settings)
+    return replace(begun, key_proved=proved, remark=remark)
+
+
+def _check_content(
+    connection: Connection, definition: Definition, oid: int, settings: Settings
+) -> Collection[int]:
+    """Refuse what may not be copied, or is not the same for everybody; returns the tables that are read by
+    whole rows, of which every column matters.
+    """
+    trees = list(facts.trees(connection, oid).values())
+    judged = calls.check(connection, definition, trees)
+    session.check(connection, definition, trees, judged)
+    confidential.check(connection, definition, oid, trees, settings)
+    return facts.read_whole(trees)
+
+
+def install(connection: Connection, prepared: Prepared) -> None:
+    """Create or replace one cached view or rollup. Marks and triggers follow in `sync_sources`."""
+    definition = prepared.definition
+    try:
+        drop_objects(connection, definition.name)
+        view_id = _register(connection, prepared)
+        name = sql.Identifier(f"{definition.name}_source")
+        rename = sql.SQL("alter view {} rename to {}").format(prepared.source.sql, name)
+        execute_ddl(connection, sql_text(rename))
         if definition.kind == "rollup":
             _install_rollup(connection, definition)
-            return view_id
-        hidden: tuple[str, ...] = ()
-        if definition.depends:
-            dependencies = resolve(connection, definition)
-            check_declared(connection, definition, oid, dependencies)
-        else:
-            derived = complete(connection, definition, name, oid)
-            oid, hidden = derived.oid, derived.hidden
-            dependencies = resolve(connection, derived.definition)
-            check_flushes(connection, definition, derived.found)
-            columns = list(table_columns(connection, oid).values())
-        check_readable(connection, definition, oid, dependencies)
-        session.check(connection, definition, oid)
-        confidential.check(connection, definition, oid)
-        dependencies = check_functions(connection, definition, oid, dependencies)
-        stored = [_store(connection, view_id, n, d) for n, d in enumerate(dependencies)]
+            return
+        stored = [_store(connection, view_id, n, d) for n, d in enumerate(prepared.dependencies)]
         server = connection.scalar(text("select current_setting('server_version_num')::integer"))
-        renderer = ViewRenderer(view_id, definition, columns, stored, server, hidden=hidden)
+        renderer = ViewRenderer(view_id, definition, prepared.columns, stored, server, hidden=prepared.hidden)
         for statement in renderer.statements():
             execute_ddl(connection, statement)
         _revoke(connection, view_functions(definition.name))
@@ -93,7 +159,6 @@ def install(connection: Connection, definition: Definition) -> int:
             execute_ddl(connection, statement)
     except DBAPIError as error:
         raise _definition_error(definition, error) from error
-    return view_id
 
 
 def _definition_error(definition: Definition, error: DBAPIError) -> Exception:
@@ -111,7 +176,9 @@ def _definition_error(definition: Definition, error: DBAPIError) -> Exception:
     return error
 
 
-def _register(connection: Connection, definition: Definition) -> int:
+def _register(connection: Connection, prepared: Prepared) -> int:
+    definition = prepared.definition
+    shown = [c for c in prepared.columns if c.name not in prepared.hidden]
     view_id: int = connection.execute(
         text(_q("insert_view")),
         {
@@ -119,7 +186,11 @@ def _register(connection: Connection, definition: Definition) -> int:
             "kind": definition.kind,
             "definition": definition.text,
             "definition_hash": definition.content_hash,
+            "source_sql": prepared.source_sql,
             "key_columns": list(definition.key),
+            "key_proved": prepared.key_proved,
+            "columns": [c.name for c in shown],
+            "column_types": [c.type for c in shown],
             "coverage": definition.coverage if definition.kind == "cached_view" else None,
             "tenant_column": definition.tenant,
             "ttl": definition.ttl,
@@ -129,20 +200,6 @@ def _register(connection: Connection, definition: Definition) -> int:
         },
     ).scalar_one()
     return view_id
-
-
-def _describe(connection: Connection, view_id: int, oid: int, columns: Sequence[Column]) -> None:
-    with qualified_names(connection):
-        canonical: str = connection.execute(text(_q("source_sql")), {"oid": oid}).scalar_one()
-    connection.execute(
-        text(_q("describe_view")),
-        {
-            "id": view_id,
-            "source_sql": canonical.rstrip().rstrip(";"),
-            "columns": [c.name for c in columns],
-            "column_types": [c.type for c in columns],
-        },
-    )
 
 
 def _install_rollup(connection: Connection, definition: Definition) -> None:

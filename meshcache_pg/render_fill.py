@@ -88,6 +88,9 @@ class FillRenderer:
     def _may_fill(self) -> sql.Composed:
         return joined([compose("fill", "may_fill"), *self.when.same_children()])
 
+    def _of_key(self) -> sql.Composed:
+        return compose("fill", "of_key", source=self.source, s_is_k=self._same("s", "k"))
+
     def _on_conflict(self) -> sql.Composed:
         # The key too: an equal one may look different (1.0 and 1.00). An index that does not change costs
         # nothing.
@@ -138,7 +141,7 @@ class FillRenderer:
             keys=self._keys(),
             key_limit=sql.Literal(FILL_KEY_LIMIT),
             v_arrays=columns_of("v_keys", arrays),
-            s_is_k=self._same("s", "k"),
+            of_key=self._of_key(),
             s_keys=columns_of("s", key),
             check_own=compose("fill", "check_own"),
             **self._writing(),
@@ -167,7 +170,7 @@ class FillRenderer:
             **self._writing(),
         }
         if not self.complete:
-            return compose("fill", "resolve_on_demand", s_is_k=self._same("s", "k"), **own)
+            return compose("fill", "resolve_on_demand", of_key=self._of_key(), **own)
         return compose(
             "fill",
             "resolve_complete",

@@ -9,6 +9,7 @@ create table meshcache.cached_view (
     definition_hash text not null,
     source_sql text not null,
     key_columns text[] not null,
+    key_proved boolean not null,
     columns text[] not null,
     column_types text[] not null,
     coverage text check (coverage in ('complete', 'on_demand')),
@@ -22,6 +23,8 @@ create table meshcache.cached_view (
 comment on table meshcache.cached_view is 'One row per cached view or rollup: its definition and what was derived from it.';
 comment on column meshcache.cached_view.source_sql is
 'The SELECT as the server prints it, every name qualified: what a reader runs when the cache cannot be used.';
+comment on column meshcache.cached_view.key_proved is
+'Whether tables and SELECT rule out that two rows have one key, or a null in it; else it was looked for in the data.';
 
 create table meshcache.source_table (
     id integer generated always as identity primary key,
