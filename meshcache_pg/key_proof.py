@@ -67,9 +67,8 @@ class KeyProof:
         if query.has("setOperations"):
             is_set = all(not node.flag("all") for node in _operations(query.node("setOperations")))
             return is_set and fixed >= {t.number("resno") for t in scope.outputs()}
-        limit = query.node("limitCount")
         is_grouped = query.has("groupClause") or query.has("groupingSets")
-        if (limit is not None and limit.string(BYTES) in _ONE) or (
+        if _is_one(query.node("limitCount")) or (
             query.flag("hasAggs") and not is_grouped and not query.flag("hasTargetSRFs")
         ):
             return True
@@ -222,6 +221,13 @@ class KeyProof:
                     yield from (_form(scope, side) for side in sides)
                 elif test.label == "SCALARARRAYOPEXPR" and test.flag("useOr"):
                     yield _form(scope, sides[0])
+
+
+def _is_one(limit: Node | None) -> bool:
+    """Whether a LIMIT is 1, which the server writes as a cast of it."""
+    while limit is not None and limit.label == "FUNCEXPR" and len(limit.items("args")) == 1:
+        limit = limit.items("args")[0]
+    return limit is not None and limit.string(BYTES) in _ONE
 
 
 def _operations(node: Node | None) -> Iterator[Node]:

@@ -6,6 +6,7 @@ complete view that gets them. A null is different, for no mark can ask for it: o
 proved that there is none.
 """
 
+import re
 from time import monotonic
 from typing import Any
 
@@ -25,6 +26,7 @@ from meshcache_pg.sql import text as sql_text
 # Enough to see what is wrong.
 _SHOWN = 3
 _CANCELLED = "57014"
+_PLAIN = re.compile(r"[a-z_][a-z0-9_]*\Z")
 
 
 def is_proved(connection: Connection, definition: Definition, oid: int) -> bool:
@@ -39,9 +41,9 @@ def is_proved(connection: Connection, definition: Definition, oid: int) -> bool:
     else:
         nullable, is_unique = proof.nullable(), proof.is_unique()
     if nullable and definition.coverage == "complete":
-        column = nullable[0]
+        column = nullable[0] if _PLAIN.match(nullable[0]) else f'"{nullable[0]}"'
         raise DefinitionError(
-            f"{definition.name}: the key column {column!r} may be null, and a complete view would lose such"
+            f"{definition.name}: the key column {column} may be null, and a complete view would lose such"
             " rows from its lists",
             hint=f"Leave them out (where {column} is not null), declare the table's column not null, or use"
             " -- coverage: on_demand",

@@ -31,7 +31,17 @@ left join lateral (
         array_agg(a.attnum::integer) filter (where a.attgenerated = 'v') as virtual,
         array_agg(a.attnum::integer) filter (
             -- Before PostgreSQL 18 an inheritance child may do without; since then rows may wait to be validated.
-            where a.attnotnull and (c.relkind = 'p' or not c.relhassubclass)
+            where a.attnotnull
+                and not exists (
+                    with recursive below (oid) as (
+                        select c.oid
+                        union
+                        select i.inhrelid from below as b inner join pg_inherits as i on i.inhparent = b.oid
+                    )
+                    select from below as b
+                    inner join pg_attribute as x on x.attrelid = b.oid and x.attname = a.attname
+                    where not x.attnotnull
+                )
                 and not exists (
                     select from pg_constraint as k
                     where k.conrelid = a.attrelid and k.contype = 'n' and not k.convalidated
