@@ -117,11 +117,11 @@ def _prepare_view(connection: Connection, begun: Prepared, settings: Settings) -
 
 def _with_key(connection: Connection, begun: Prepared, settings: Settings, *, check_data: bool) -> Prepared:
     definition = begun.definition
-    proved = keys.is_proved(connection, definition, begun.oid)
+    doubts = keys.not_proved(connection, definition, begun.oid)
     remark = None
-    if check_data and not proved:
-        remark = keys.check_data(connection, definition, begun.source, settings)
-    return replace(begun, key_proved=proved, remark=remark)
+    if check_data:
+        remark = keys.check_data(connection, definition, begun.source, settings, doubts)
+    return replace(begun, key_proved=not doubts, remark=remark)
 
 
 def _check_content(
@@ -149,7 +149,11 @@ def install(connection: Connection, prepared: Prepared) -> None:
         if definition.kind == "rollup":
             _install_rollup(connection, definition)
             return
-        stored = [_store(connection, view_id, n, d) for n, d in enumerate(prepared.dependencies)]
+        is_complete = definition.coverage == "complete"
+        stored = [
+            _store(connection, view_id, n, d, is_complete=is_complete)
+            for n, d in enumerate(prepared.dependencies)
+        ]
         server = connection.scalar(text("select current_setting('server_version_num')::integer"))
         renderer = ViewRenderer(view_id, definition, prepared.columns, stored, server, hidden=prepared.hidden)
         for statement in renderer.statements():
@@ -164,11 +168,11 @@ def install(connection: Connection, prepared: Prepared) -> None:
 def _definition_error(definition: Definition, error: DBAPIError) -> Exception:
     """What the server says of a SELECT or a key is the user's to mend; anything else stays what it is."""
     state = getattr(error.orig, "sqlstate", None) or ""
-    # 42: syntax and names, 0A: not supported, 22/21: data, 23: constraint. Locks (55) and the like are not
-    # about the definition.
+    # 42: syntax and names, 0A: not supported, 22/21: data, 23: constraint, P0: raised by a function. Locks
+    # (55) and the like are not about the definition.
     if state == "2BP01":
         return PlanRefused(f"{definition.name}: {primary_message(error)[0]}", hint=DEPENDENTS_HINT)
-    if state[:2] in {"42", "0A", "22", "21", "23"} and state != "42501":
+    if state[:2] in {"42", "0A", "22", "21", "23", "P0"} and state != "42501":
         message, hint = primary_message(error)
         return DefinitionError(
             f"{definition.name}: {message}", hint=hint or "Correct the definition's SELECT."
@@ -229,8 +233,16 @@ def _install_rollup(connection: Connection, definition: Definition) -> None:
         execute_ddl(connection, grant)
 
 
+def _strict(connection: Connection, found: ResolvedDependency) -> list[str]:
+    """The marked columns that are not null: of a key that is one only because they are, a null among them
+    would be a row that no mark finds.
+    """
+    columns = table_columns(connection, found.source_id)
+    return [name for name in found.columns if columns[name].not_null]
+
+
 def _store(
-    connection: Connection, view_id: int, position: int, found: ResolvedDependency
+    connection: Connection, view_id: int, position: int, found: ResolvedDependency, *, is_complete: bool
 ) -> ResolvedDependency:
     """Write one dependency to the catalog, with its source and mark table; returns it with their ids."""
     source_id: int = connection.execute(text(_q("ensure_source")), {"oid": found.source_id}).scalar_one()
@@ -261,6 +273,7 @@ def _store(
             "view_columns": list(found.view_columns),
             "links": json.dumps(links),
             "matter": list(found.matter) if found.matter is not None else None,
+            "strict": _strict(connection, found) if is_complete and found.kind == "key" else [],
             "has_children": found.has_children,
         },
     )
@@ -369,6 +382,7 @@ def _functions(connection: Connection, source_id: int, oid: int, flush: Sequence
             # which is right until the view is replaced; a function without it would leave nothing.
             tuple(columns.get(c, Column(c, "text")) for c in row.columns),
             tuple(row.matter) if row.matter is not None else None,
+            frozenset(row.strict),
         )
         for row in connection.execute(text(_q("source_marks")), {"source_id": source_id})
     ]

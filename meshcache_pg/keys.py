@@ -7,8 +7,10 @@ proved that there is none.
 """
 
 import re
+from collections.abc import Mapping, Sequence
 from time import monotonic
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final, Literal
 
 from psycopg import sql
 from sqlalchemy import Connection, text
@@ -23,15 +25,30 @@ from meshcache_pg.settings import Settings
 from meshcache_pg.sql import Identifier, compose
 from meshcache_pg.sql import text as sql_text
 
+# What may be wrong with a key.
+Part = Literal["duplicate", "null"]
+
 # Enough to see what is wrong.
 _SHOWN = 3
+_WORDS: Final[Mapping[Part, tuple[str, str]]] = MappingProxyType(
+    {
+        "duplicate": (
+            "more than one row of its SELECT has the key",
+            "Add columns to the key, aggregate, or leave one row of each with distinct on.",
+        ),
+        "null": (
+            "a key column is null in a row of its SELECT:",
+            "Leave such rows out: where … is not null.",
+        ),
+    }
+)
 _CANCELLED = "57014"
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*\Z")
 
 
-def is_proved(connection: Connection, definition: Definition, oid: int) -> bool:
-    """Whether nobody can ever write two rows of one key, or a null into it. Raises DefinitionError where a
-    complete view may have a null in its key.
+def not_proved(connection: Connection, definition: Definition, oid: int) -> list[Part]:
+    """What tables and SELECT do not rule out: two rows of one key, or a null in it. Raises DefinitionError
+    where a complete view may have the latter.
     """
     try:
         proof = KeyProof(oid, definition.key, facts.read(connection, oid))
@@ -48,23 +65,25 @@ def is_proved(connection: Connection, definition: Definition, oid: int) -> bool:
             hint=f"Leave them out (where {column} is not null), declare the table's column not null, or use"
             " -- coverage: on_demand",
         )
-    return is_unique and not nullable
+    found: list[Part] = [] if is_unique else ["duplicate"]
+    # The rows of a rollup are not looked up by its key.
+    return found + (["null"] if nullable and definition.kind == "cached_view" else [])
 
 
 def check_data(
-    connection: Connection, definition: Definition, source: Identifier, settings: Settings
+    connection: Connection,
+    definition: Definition,
+    source: Identifier,
+    settings: Settings,
+    parts: Sequence[Part] = ("duplicate", "null"),
 ) -> str | None:
     """Look for keys that have two rows, or a null, in the data of this moment. Takes no lock that anybody
     waits for, and no longer than MESHCACHE_KEY_CHECK_SECONDS.
 
     Returns a remark where that was too short. Raises DefinitionError with the keys where there are any.
     """
-    for part, what in (
-        ("duplicate", "more than one row of its SELECT has the key"),
-        ("null", "a key column is null in a row of its SELECT:"),
-    ):
-        if part == "null" and definition.kind == "rollup":
-            continue
+    for part in parts:
+        what, hint = _WORDS[part]
         started = monotonic()
         try:
             found = _ask(connection, definition, source, part, settings)
@@ -78,12 +97,7 @@ def check_data(
             )
         if found:
             keys = ", ".join(_shown(definition, row, settings) for row in found)
-            raise DefinitionError(
-                f"{definition.name}: {what} {keys}",
-                hint="Add columns to the key, aggregate, or leave one row of each with distinct on."
-                if part == "duplicate"
-                else "Leave such rows out: where … is not null.",
-            )
+            raise DefinitionError(f"{definition.name}: {what} {keys}", hint=hint)
     return None
 
 

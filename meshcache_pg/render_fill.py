@@ -148,9 +148,18 @@ class FillRenderer:
         )
 
     def _fill_all(self) -> sql.Composed:
-        part = "fill_all_complete" if self.complete else "fill_all_on_demand"
-        values = self._writing() | {"check_own": compose("fill", "check_own")}
-        return compose("fill", part, function=ident(f"_{self.definition.name}_fill_all"), **values)
+        function = ident(f"_{self.definition.name}_fill_all")
+        if self.complete:
+            return compose("fill", "fill_all_complete", function=function, **self._writing())
+        known = [sql.SQL("{} is not null").format(sql.Identifier("s", k)) for k in self.definition.key]
+        return compose(
+            "fill",
+            "fill_all_on_demand",
+            function=function,
+            s_known=joined(known),
+            check_own=compose("fill", "check_own"),
+            **self._writing(),
+        )
 
     def _refresh(self) -> sql.Composed:
         return compose(

@@ -37,7 +37,8 @@ def _column_rows(connection: Connection, oid: object) -> Sequence[Row[Any]]:
 
 
 def _column(row: Row[Any]) -> Column:
-    return Column(row.name, row.type, (row.operator_schema, row.operator_name), row.collation)
+    operator = (row.operator_schema, row.operator_name)
+    return Column(row.name, row.type, operator, row.collation, row.is_not_null)
 
 
 def source_columns(connection: Connection, definition: Definition, oid: int) -> list[Column]:

@@ -23,7 +23,7 @@ select
     a.attname as name, format_type(a.atttypid, a.atttypmod) as type,
     t.typtype = 'p' as is_pseudo,
     t.typtype = 'c' or b.typtype = 'c' or coalesce(b.typcategory, t.typcategory) = 'A' as is_plural,
-    a.attgenerated = 'v' as is_virtual,
+    a.attgenerated = 'v' as is_virtual, a.attnotnull as is_not_null,
     coalesce(e.schema, 'pg_catalog') as operator_schema, coalesce(e.name, '=') as operator_name,
     case when a.attcollation not in (0, t.typcollation) then
         (select format('%I.%I', n.nspname, c.collname)
@@ -98,7 +98,7 @@ on conflict (name) do update set
     source_sql = excluded.source_sql, key_columns = excluded.key_columns, key_proved = excluded.key_proved,
     columns = excluded.columns, column_types = excluded.column_types, coverage = excluded.coverage,
     tenant_column = excluded.tenant_column, ttl = excluded.ttl, refresh_every = excluded.refresh_every,
-    readers = excluded.readers, made_by = excluded.made_by, applied_at = statement_timestamp()
+    readers = excluded.readers, made_by = excluded.made_by, problem = null, applied_at = statement_timestamp()
 returning id;
 
 -- name: source_sql
@@ -136,11 +136,12 @@ select meshcache._reserve_pages(cast(:mark_table as regclass));
 -- name: insert_dependency
 -- One dependency of a view.
 insert into meshcache.dependency (
-    view_id, position, source_id, source_name, mark_id, kind, view_columns, links, matter_columns, has_children
+    view_id, position, source_id, source_name, mark_id, kind, view_columns, links, matter_columns, strict_columns,
+    has_children
 )
 values (
     :view_id, :position, :source_id, :source_name, :mark_id, :kind, :view_columns, cast(:links as jsonb), :matter,
-    :has_children
+    :strict, :has_children
 );
 
 -- name: delete_dependencies
@@ -156,7 +157,13 @@ select
         from meshcache.dependency as e
         cross join unnest(e.matter_columns) as x (name)
         where e.mark_id = m.id
-    ) end as matter
+    ) end as matter,
+    coalesce((
+        select array_agg(distinct x.name order by x.name)
+        from meshcache.dependency as e
+        cross join unnest(e.strict_columns) as x (name)
+        where e.mark_id = m.id
+    ), '{}') as strict
 from meshcache.mark_table as m
 inner join meshcache.dependency as d on d.mark_id = m.id
 where m.source_id = :source_id

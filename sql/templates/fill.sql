@@ -145,6 +145,8 @@ begin
         select {s_columns}, moment.snapshot, moment.xid, statement_timestamp(), {expires_at}
         from (select pg_current_snapshot() as snapshot, pg_current_xact_id() as xid where {may_fill} offset 0) as moment
         cross join meshcache.{source} as s
+        -- A null can be asked for by nobody.
+        where {s_known}
         {on_conflict}
         returning c.xmin = c._filled_by::xid as own
     )

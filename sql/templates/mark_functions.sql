@@ -66,8 +66,8 @@ $mark$
 -- part: row_read
 {array} := array_append({array}, {value});
 
--- part: row_too_long
-v_wildcard := v_wildcard or coalesce({too_long}, false);
+-- part: row_unmarkable
+v_wildcard := v_wildcard or coalesce({unmarkable}, false);
 
 -- part: row_flush
 insert into meshcache.wildcard_mark (source_id) values {views} on conflict do nothing;
@@ -97,8 +97,8 @@ $mark$
 
 -- part: read
 -- One more than the limit is enough to know that it is passed; then one wildcard stands for all of them. So it does for
--- a value that no index row has room for.
-select {aggregates}, coalesce(count(*) > {limit}, false) or coalesce(bool_or({too_long}), false) or v_wildcard
+-- a value that no index row has room for, and for a null where somebody relies on there being none.
+select {aggregates}, coalesce(count(*) > {limit}, false) or coalesce(bool_or({unmarkable}), false) or v_wildcard
 into {arrays}, v_wildcard
 from (select distinct {x_columns} from ({touched}) as x where {x_known} limit {limit} + 1) as t;
 
