@@ -139,7 +139,8 @@ def check(connection: Connection, definition: Definition, trees: Iterable[str]) 
     catalogs = connection.scalars(text(query("calls", "catalogs")), oids).all()
     if catalogs and definition.kind == "cached_view":
         raise DefinitionError(
-            f"{definition.name}: the SELECT reads {', '.join(catalogs)}, which no trigger can watch",
+            f"{definition.name}: the SELECT reads the system catalog {catalogs[0]},"
+            " which no trigger can watch",
             hint="System catalogs cannot be sources.",
         )
     rows = connection.execute(

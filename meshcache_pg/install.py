@@ -88,16 +88,16 @@ def prepare(
         with qualified_names(connection):
             canonical: str = connection.execute(text(_q("source_sql")), {"oid": oid}).scalar_one()
         begun = Prepared(definition, oid, source, canonical.rstrip().rstrip(";"), columns)
-        if definition.kind == "rollup":
-            _check_content(connection, definition, oid, settings)
-        else:
-            begun = _prepare_view(connection, begun, settings)
+        whole = _check_content(connection, definition, oid, settings)
+        if definition.kind == "cached_view":
+            begun = _prepare_view(connection, begun, whole)
         return _with_key(connection, begun, settings, check_data=check_data)
     except DBAPIError as error:
         raise _definition_error(definition, error) from error
 
 
-def _prepare_view(connection: Connection, begun: Prepared, settings: Settings) -> Prepared:
+def _prepare_view(connection: Connection, begun: Prepared, whole: Collection[int]) -> Prepared:
+    """Find the dependencies; of the tables `whole` every column matters."""
     definition, oid, columns = begun.definition, begun.oid, begun.columns
     hidden: tuple[str, ...] = ()
     if definition.depends:
@@ -110,7 +110,6 @@ def _prepare_view(connection: Connection, begun: Prepared, settings: Settings) -
         check_flushes(connection, definition, derived.found)
         columns = list(table_columns(connection, oid).values())
     check_readable(connection, definition, oid, dependencies)
-    whole = _check_content(connection, definition, oid, settings)
     dependencies = [replace(d, matter=None) if d.source_id in whole else d for d in dependencies]
     return replace(begun, oid=oid, columns=columns, dependencies=dependencies, hidden=hidden)
 

@@ -2,6 +2,7 @@
 left behind.
 """
 
+import re
 from typing import LiteralString
 
 import pytest
@@ -262,7 +263,7 @@ OBJECTS: LiteralString = """
 create schema auth;
 create function auth.uid() returns integer language sql stable as
     $$ select nullif(current_setting('request.jwt.claim.sub', true), '')::integer $$;
-create function orders_of(n integer) returns bigint language sql stable as
+create function orders_of(n integer) returns bigint language sql stable set search_path = public as
     $$ select count(*) from orders where customer_id = n $$;
 create function open_orders() returns setof orders language sql stable as
     $$ select * from orders where status = 'open' $$;
@@ -297,7 +298,7 @@ ABOUT: dict[str, str] = {
     "txid_current()": "depends on the transaction that asks",
     "pg_current_snapshot()": "depends on the transaction that asks",
     "nextval('numbers')": "asks a sequence",
-    "(select last_value from numbers)": "numbers is a sequence",
+    "(select last_value from numbers)": "numbers.* is a sequence",
     "pg_table_size('orders')": "asks for the state of the server",
     "query_to_xml('select 1', true, true, '')": "reads what its arguments name",
     "orders_of(c.id)": r"calls a function that may read tables, .*: orders_of\(integer\)",
@@ -305,17 +306,20 @@ ABOUT: dict[str, str] = {
     "moody(c.id)": r"calls a volatile function, .*: moody\(integer\)",
     "(select moody_total(o.id) from orders as o)": r"calls a volatile function, .*: moody_total\(integer\)",
     "(timestamptz '2020-01-01 00:00+00')::date": "depends on the session's settings",
-    "(select count(*) from pg_catalog.pg_class)": "reads pg_class",
+    "(select count(*) from pg_catalog.pg_class)": "reads the system catalog pg_class",
     "(select count(*) from information_schema.tables)": "which no trigger can watch",
 }
 
 
-@pytest.mark.parametrize("expression", ABOUT)
-def test_what_a_refusal_is_about(bare_shop: Shop, expression: str) -> None:
+def test_what_a_refusal_is_about(bare_shop: Shop) -> None:
     bare_shop.run(OBJECTS)
-    with pytest.raises(DefinitionError, match=ABOUT[expression]) as refused:
-        bare_shop.apply(f"-- name: card\n-- key: id\nselect c.id, {expression} as x from customers as c")
-    assert refused.value.hint
+    wrong = {}
+    for expression, about in ABOUT.items():
+        with pytest.raises(DefinitionError) as refused:
+            bare_shop.apply(f"-- name: card\n-- key: id\nselect c.id, {expression} as x from customers as c")
+        if not re.search(about, str(refused.value)) or not refused.value.hint:
+            wrong[expression] = str(refused.value)
+    assert wrong == {}
 
 
 def test_what_is_harmless_is_accepted(bare_shop: Shop) -> None:
@@ -346,7 +350,8 @@ def test_a_function_whose_body_is_known_shows_its_table(bare_shop: Shop) -> None
     if bare_shop.value("select current_setting('server_version_num')::integer") < 140000:
         pytest.skip("functions have a parsed body since PostgreSQL 14")
     bare_shop.run(
-        "create function sly() returns bigint language sql immutable begin atomic select count(*) from orders; end"
+        "create function sly() returns bigint language sql immutable"
+        " begin atomic select count(*) from orders; end"
     )
     with pytest.raises(DefinitionError, match=r"may read tables, .*: sly\(\), which reads orders"):
         bare_shop.apply("-- name: card\n-- key: id\nselect c.id, sly() as x from customers as c")
@@ -380,37 +385,37 @@ def test_a_table_of_another_owner(bare_shop: Shop) -> None:
 ROLLUP = "-- name: card\n-- kind: rollup\n-- key: id\n"
 
 
-@pytest.mark.parametrize(
-    ("query", "refusal", "header"),
-    [
-        ("select c.id, now() as at from customers as c", "asks for the time", "allow: clock"),
-        (
-            "select c.id from customers as c where c.id > extract(year from clock_timestamp()) - 4000",
-            "asks for the time",
-            "allow: clock",
-        ),
-        ("select c.id, random() as x from customers as c", "draws by chance", None),
-        ("select c.id, current_user as x from customers as c", "depends on the user", None),
-        ("select c.id, orders_of(c.id) as x from customers as c", "may read tables", "allow: functions"),
-        (
-            "select c.id, to_jsonb(c.since) as x from members as c",
-            "depends on the session's settings",
-            "allow: session",
-        ),
-        ("select c.id from hidden as c", "row-level security of hidden", "allow: row_security"),
-        (
-            "select c.id, c.api_token from members as c",
-            "api_token looks like a secret",
-            "allow_secret: members.api_token",
-        ),
-        (
-            "select c.id, md5(c::text) as x from tokens as c",
-            "looks like a secret",
-            "allow_secret: tokens.id, tokens.value",
-        ),
-    ],
-)
-def test_rollups_are_copies_too(bare_shop: Shop, query: str, refusal: str, header: str | None) -> None:
+# The SELECT, what is said of it, and the header that lets it pass.
+COPIES: list[tuple[str, str, str | None]] = [
+    ("select c.id, now() as at from customers as c", "asks for the time", "allow: clock"),
+    (
+        "select c.id from customers as c where clock_timestamp() > '2020-01-01 00:00+00'",
+        "asks for the time",
+        "allow: clock",
+    ),
+    ("select c.id, random() as x from customers as c", "draws by chance", None),
+    ("select c.id, current_user as x from customers as c", "depends on the user", None),
+    ("select c.id, orders_of(c.id) as x from customers as c", "may read tables", "allow: functions"),
+    (
+        "select c.id, to_jsonb(c.since) as x from members as c",
+        "depends on the session's settings",
+        "allow: session",
+    ),
+    ("select c.id from hidden as c", "row-level security of hidden", "allow: row_security"),
+    (
+        "select c.id, c.api_token from members as c",
+        "api_token looks like a secret",
+        "allow_secret: members.api_token",
+    ),
+    (
+        "select c.id, md5(c::text) as x from tokens as c",
+        "looks like a secret",
+        "allow_secret: tokens.id, tokens.value",
+    ),
+]
+
+
+def test_rollups_are_copies_too(bare_shop: Shop) -> None:
     bare_shop.run(
         OBJECTS,
         "create table members (id integer primary key, since timestamptz, api_token text)",
@@ -418,13 +423,14 @@ def test_rollups_are_copies_too(bare_shop: Shop, query: str, refusal: str, heade
         "alter table hidden enable row level security",
         "create table tokens (id integer primary key, value text)",
     )
-    with pytest.raises(DefinitionError, match=refusal) as refused:
-        bare_shop.apply(ROLLUP + query)
-    assert refused.value.hint
-    if header is not None:
-        assert header.split(":")[0] in refused.value.hint
-        bare_shop.apply(f"{ROLLUP}-- {header}\n{query}")
-        bare_shop.refresh("card")
+    for query, refusal, header in COPIES:
+        with pytest.raises(DefinitionError, match=refusal) as refused:
+            bare_shop.apply(ROLLUP + query)
+        assert refused.value.hint
+        if header is not None:
+            assert header.split(":")[0] in refused.value.hint
+            bare_shop.apply(f"{ROLLUP}-- {header}\n{query}")
+            bare_shop.refresh("card")
 
 
 def test_a_cached_view_cannot_have_the_clock() -> None:
@@ -433,7 +439,9 @@ def test_a_cached_view_cannot_have_the_clock() -> None:
     assert "live view" in (refused.value.hint or "")
 
 
-@pytest.mark.parametrize("query", ["to_jsonb(a) as x", "a.*::text as x", "count(a) over () as x"])
+@pytest.mark.parametrize(
+    "query", ["to_jsonb(a) as x", "a.*::text as x", "(select count(a) where a.id > 1) as x"]
+)
 def test_a_secret_in_a_whole_row(bare_shop: Shop, query: str) -> None:
     bare_shop.run("create table accounts (id integer primary key, name text, password text)")
     definition = f"-- name: card\n-- key: id\nselect a.id, {query} from accounts as a"
@@ -449,9 +457,9 @@ def test_which_names_are_secret_can_be_chosen(bare_shop: Shop, monkeypatch: pyte
         for column in ("password", "iban")
     )
     monkeypatch.setenv("MESHCACHE_SECRET_NAMES", "+*iban*")
-    for definition in (by_password, by_iban):
+    for refused in (by_password, by_iban):
         with pytest.raises(DefinitionError, match="looks like a secret"):
-            bare_shop.apply(definition)
+            bare_shop.apply(refused)
     monkeypatch.setenv("MESHCACHE_SECRET_NAMES", "*iban*")
     with pytest.raises(DefinitionError, match="looks like a secret"):
         bare_shop.apply(by_iban)
