@@ -189,7 +189,7 @@ def _show_view(
         ("kind", _what(view)),
         (
             "key",
-            ", ".join(view.key_columns) + ("" if view.key_proved else " (unique as far as the data say)"),
+            ", ".join(view.key_columns) + ("" if view.key_proved else " (not proved)"),
         ),
         ("tenant", view.tenant_column or ""),
         ("limit", _limit(view)),
