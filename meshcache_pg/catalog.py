@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, text
 
-from meshcache_pg import install, keys
+from meshcache_pg import install, keys, preparing
 from meshcache_pg.database import translated
 from meshcache_pg.definition import Definition, parse
 from meshcache_pg.errors import DefinitionError
@@ -186,7 +186,7 @@ def apply(
         rules = settings or load()
         install.begin(connection)
         prepared = {
-            number: install.prepare(connection, step.definition, rules, check_data=check_data)
+            number: preparing.prepare(connection, step.definition, rules, check_data=check_data)
             for number, step in enumerate(steps)
             if step.definition is not None and step.action not in ("keep", "drop")
         }

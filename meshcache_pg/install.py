@@ -8,25 +8,21 @@ again.
 """
 
 import json
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
 
 from psycopg import sql
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from meshcache_pg import calls, confidential, facts, keys, render_marks, session
+from meshcache_pg import render_marks
 from meshcache_pg.conditions import Column, ResolvedDependency
 from meshcache_pg.database import (
-    DEPENDENTS_HINT,
     execute_ddl,
-    primary_message,
-    qualified_names,
     translated,
 )
 from meshcache_pg.definition import Definition
-from meshcache_pg.deriving import check_declared, check_flushes, complete
-from meshcache_pg.errors import DefinitionError, NotInstalled, PlanRefused
+from meshcache_pg.errors import NotInstalled
+from meshcache_pg.preparing import Prepared, definition_error
 from meshcache_pg.render import (
     CORE,
     DATA,
@@ -37,9 +33,8 @@ from meshcache_pg.render import (
     view_functions,
 )
 from meshcache_pg.render_marks import MarkedSource, MarkTable
-from meshcache_pg.resolve import check_readable, resolve, source_columns, table_columns
-from meshcache_pg.settings import Settings
-from meshcache_pg.sql import Identifier, made_by, query
+from meshcache_pg.resolve import table_columns
+from meshcache_pg.sql import made_by, query
 from meshcache_pg.sql import text as sql_text
 
 LOCK_TIMEOUT = "500ms"
@@ -53,87 +48,6 @@ def begin(connection: Connection) -> None:
     """Start the DDL transaction: bounded waits, and the data schema in place."""
     connection.execute(text("select set_config('lock_timeout', :t, true)"), {"t": LOCK_TIMEOUT})
     connection.execute(text(_q("ensure_data")))
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A definition that was found to be in order, with its SELECT as a view of the name `source`, which
-    `install` gives its place. `remark` is what could not be found out about it.
-    """
-
-    definition: Definition
-    oid: int
-    source: Identifier
-    source_sql: str
-    columns: Sequence[Column]
-    dependencies: Sequence[ResolvedDependency] = ()
-    hidden: tuple[str, ...] = ()
-    key_proved: bool = True
-    remark: str | None = None
-
-
-def prepare(
-    connection: Connection, definition: Definition, settings: Settings, *, check_data: bool = True
-) -> Prepared:
-    """Find out whether a definition is in order, before anything that exists is touched: nobody waits for
-    what takes long here. With `check_data`, a key that cannot be proved is looked for in the data.
-    """
-    try:
-        source = Identifier(CORE, f"_{definition.name}_new")
-        execute_ddl(connection, f"create view {sql_text(source.sql)} as {definition.query}")
-        oid = connection.scalar(
-            text("select cast(cast(:name as regclass) as oid)::bigint"), {"name": sql_text(source.sql)}
-        )
-        columns = source_columns(connection, definition, oid)
-        with qualified_names(connection):
-            canonical: str = connection.execute(text(_q("source_sql")), {"oid": oid}).scalar_one()
-        begun = Prepared(definition, oid, source, canonical.rstrip().rstrip(";"), columns)
-        whole = _check_content(connection, definition, oid, settings)
-        if definition.kind == "cached_view":
-            begun = _prepare_view(connection, begun, whole)
-        return _with_key(connection, begun, settings, check_data=check_data)
-    except DBAPIError as error:
-        raise _definition_error(definition, error) from error
-
-
-def _prepare_view(connection: Connection, begun: Prepared, whole: Collection[int]) -> Prepared:
-    """Find the dependencies; of the tables `whole` every column matters."""
-    definition, oid, columns = begun.definition, begun.oid, begun.columns
-    hidden: tuple[str, ...] = ()
-    if definition.depends:
-        dependencies = resolve(connection, definition)
-        check_declared(connection, definition, oid, dependencies)
-    else:
-        derived = complete(connection, definition, begun.source, oid)
-        oid, hidden = derived.oid, derived.hidden
-        dependencies = resolve(connection, derived.definition)
-        check_flushes(connection, definition, derived.found)
-        columns = list(table_columns(connection, oid).values())
-    check_readable(connection, definition, oid, dependencies)
-    dependencies = [replace(d, matter=None) if d.source_id in whole else d for d in dependencies]
-    return replace(begun, oid=oid, columns=columns, dependencies=dependencies, hidden=hidden)
-
-
-def _with_key(connection: Connection, begun: Prepared, settings: Settings, *, check_data: bool) -> Prepared:
-    definition = begun.definition
-    doubts = keys.not_proved(connection, definition, begun.oid)
-    remark = None
-    if check_data:
-        remark = keys.check_data(connection, definition, begun.source, settings, doubts)
-    return replace(begun, key_proved=not doubts, remark=remark)
-
-
-def _check_content(
-    connection: Connection, definition: Definition, oid: int, settings: Settings
-) -> Collection[int]:
-    """Refuse what may not be copied, or is not the same for everybody; returns the tables that are read by
-    whole rows, of which every column matters.
-    """
-    trees = list(facts.trees(connection, oid).values())
-    judged = calls.check(connection, definition, trees)
-    session.check(connection, definition, trees, judged)
-    confidential.check(connection, definition, oid, trees, settings)
-    return facts.read_whole(trees)
 
 
 def install(connection: Connection, prepared: Prepared) -> None:
@@ -161,22 +75,7 @@ def install(connection: Connection, prepared: Prepared) -> None:
         for statement in renderer.grants():
             execute_ddl(connection, statement)
     except DBAPIError as error:
-        raise _definition_error(definition, error) from error
-
-
-def _definition_error(definition: Definition, error: DBAPIError) -> Exception:
-    """What the server says of a SELECT or a key is the user's to mend; anything else stays what it is."""
-    state = getattr(error.orig, "sqlstate", None) or ""
-    # 42: syntax and names, 0A: not supported, 22/21: data, 23: constraint, P0: raised by a function. Locks
-    # (55) and the like are not about the definition.
-    if state == "2BP01":
-        return PlanRefused(f"{definition.name}: {primary_message(error)[0]}", hint=DEPENDENTS_HINT)
-    if state[:2] in {"42", "0A", "22", "21", "23", "P0"} and state != "42501":
-        message, hint = primary_message(error)
-        return DefinitionError(
-            f"{definition.name}: {message}", hint=hint or "Correct the definition's SELECT."
-        )
-    return error
+        raise definition_error(definition, error) from error
 
 
 def _register(connection: Connection, prepared: Prepared) -> int:

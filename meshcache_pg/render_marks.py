@@ -219,6 +219,7 @@ def _touched(mark: MarkTable, event: str, primary_key: Sequence[Column]) -> sql.
         "mark_functions",
         "touched_update_keyed",
         columns=_names(mark.columns),
+        p_columns=_of("p", mark.columns),
         same_key=pairs(lambda n: sql.Identifier("n", n), lambda n: sql.Identifier("o", n), primary_key),
         o_key=sql.Identifier("o", first),
         n_key=sql.Identifier("n", first),

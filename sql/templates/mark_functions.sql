@@ -118,7 +118,11 @@ select {n_columns} from new_rows as n union all select {o_columns} from old_rows
 -- part: touched_update_keyed
 -- Compared as stored (*<>), not by the types' own "=": 1.0 and 1.00, or two spellings of a case-insensitive
 -- text, are equal there and different in what a reader sees.
-select p.* from old_rows as o
+select {p_columns} from old_rows as o
 full join new_rows as n on {same_key}
-cross join lateral (values ({o_columns}), ({n_columns})) as p ({columns})
-where {o_key} is null or {n_key} is null or {o_image} operator(pg_catalog.*<>) {n_image}
+cross join lateral (
+    values ({o_columns}, {o_key} is not null), ({n_columns}, {n_key} is not null)
+) as p ({columns}, _is_there)
+where p._is_there and (
+    {o_key} is null or {n_key} is null or {o_image} operator(pg_catalog.*<>) {n_image}
+)
