@@ -18,8 +18,8 @@ inner join pg_rewrite as r on r.ev_class = v.oid and r.ev_type = '1';
 
 -- name: relations
 -- Columns of relations, those that are never null, and which sets of them no two rows share at any moment: a constraint
--- that is checked late may
--- be broken inside of a transaction, and an index of a table does not know the rows of its inheritance children.
+-- that is checked late may be broken inside of a transaction, and an index of a table does not know the rows of its
+-- inheritance children.
 select
     c.oid::bigint as oid, n.nspname as schema, c.relname as name, c.relkind::text as kind,
     coalesce(a.columns, '{}') as columns, coalesce(a.virtual, '{}') as virtual,
