@@ -18,13 +18,14 @@ FEW_MARKS = 64
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column: its type as SQL text, e.g. `numeric(10,2)`, the qualified equality operator of that type,
-    and its qualified collation where that is not the type's own.
+    its qualified collation where that is not the type's own, and whether it is declared not null.
     """
 
     name: str
     type: str
     operator: tuple[str, str] = ("pg_catalog", "=")
     collation: str | None = None
+    not_null: bool = False
 
 
 @dataclass(frozen=True, slots=True)

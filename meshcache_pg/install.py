@@ -9,24 +9,20 @@ again.
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from psycopg import sql
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from meshcache_pg import confidential, render_marks, session, underlying
+from meshcache_pg import render_marks, underlying
 from meshcache_pg.conditions import Column, ResolvedDependency
 from meshcache_pg.database import (
-    DEPENDENTS_HINT,
     execute_ddl,
-    primary_message,
-    qualified_names,
     translated,
 )
 from meshcache_pg.definition import Definition
-from meshcache_pg.deriving import check_declared, check_flushes, complete
-from meshcache_pg.errors import DefinitionError, NotInstalled, PlanRefused
+from meshcache_pg.errors import NotInstalled
+from meshcache_pg.preparing import Prepared, definition_error
 from meshcache_pg.render import (
     CORE,
     DATA,
@@ -38,8 +34,8 @@ from meshcache_pg.render import (
     view_functions,
 )
 from meshcache_pg.render_marks import MarkedSource, MarkTable
-from meshcache_pg.resolve import check_functions, check_readable, resolve, source_columns, table_columns
-from meshcache_pg.sql import Identifier, made_by, query
+from meshcache_pg.resolve import table_columns
+from meshcache_pg.sql import made_by, query
 from meshcache_pg.sql import text as sql_text
 
 LOCK_TIMEOUT = "500ms"
@@ -55,31 +51,33 @@ def begin(connection: Connection) -> None:
     connection.execute(text(_q("ensure_data")))
 
 
-def install(connection: Connection, definition: Definition) -> int:
-    """Create or replace one cached view or rollup; returns its id. Marks and triggers follow in
-    `sync_sources`.
-    """
+def install(connection: Connection, prepared: Prepared) -> None:
+    """Create or replace one cached view or rollup. Marks and triggers follow in `sync_sources`."""
+    definition = prepared.definition
     try:
         drop_objects(connection, definition.name)
-        view_id = _register(connection, definition)
-        name = Identifier(CORE, f"{definition.name}_source")
-        oid, columns = create_source(connection, definition, name)
-        _describe(connection, view_id, oid, columns)
+        view_id = _register(connection, prepared)
+        name = sql.Identifier(f"{definition.name}_source")
+        rename = sql.SQL("alter view {} rename to {}").format(prepared.source.sql, name)
+        execute_ddl(connection, sql_text(rename))
         if definition.kind == "rollup":
             _install_rollup(connection, definition)
-            return view_id
-        examined = examine(connection, definition, name, oid, columns)
-        stored = [_store(connection, view_id, n, d) for n, d in enumerate(examined.dependencies)]
+            return
+        is_complete = definition.coverage == "complete"
+        stored = [
+            _store(connection, view_id, n, d, is_complete=is_complete)
+            for n, d in enumerate(prepared.dependencies)
+        ]
         server = connection.scalar(text("select current_setting('server_version_num')::integer"))
-        rests = underlying.find(connection, examined.oid)
+        rests = underlying.find(connection, prepared.oid)
         underlying.note(connection, view_id, rests.objects)
         renderer = ViewRenderer(
             view_id,
             definition,
-            examined.columns,
+            prepared.columns,
             stored,
             server,
-            hidden=examined.hidden,
+            hidden=prepared.hidden,
             rests=rests.kinds,
         )
         for statement in renderer.statements():
@@ -89,68 +87,11 @@ def install(connection: Connection, definition: Definition) -> int:
             execute_ddl(connection, statement)
     except DBAPIError as error:
         raise definition_error(definition, error) from error
-    return view_id
 
 
-@dataclass(frozen=True, slots=True)
-class Examined:
-    """What a definition comes to: its source view, what that returns and hides, and its dependencies."""
-
-    oid: int
-    columns: list[Column]
-    hidden: tuple[str, ...]
-    dependencies: list[ResolvedDependency]
-
-
-def create_source(
-    connection: Connection, definition: Definition, name: Identifier
-) -> tuple[int, list[Column]]:
-    """Create the source view; returns its oid and its columns, or raises what is wrong with them."""
-    source = sql_text(name.sql)
-    execute_ddl(connection, f"create view {source} as {definition.query}")
-    oid: int = connection.execute(
-        text("select cast(cast(:name as regclass) as oid)::bigint"), {"name": source}
-    ).scalar_one()
-    return oid, source_columns(connection, definition, oid)
-
-
-def examine(
-    connection: Connection, definition: Definition, name: Identifier, oid: int, columns: list[Column]
-) -> Examined:
-    """Find the dependencies of a cached view, and whether it may be one; its source view may be made anew."""
-    hidden: tuple[str, ...] = ()
-    if definition.depends:
-        dependencies = resolve(connection, definition)
-        check_declared(connection, definition, oid, dependencies)
-    else:
-        derived = complete(connection, definition, name, oid)
-        oid, hidden = derived.oid, derived.hidden
-        dependencies = resolve(connection, derived.definition)
-        check_flushes(connection, definition, derived.found)
-        columns = list(table_columns(connection, oid).values())
-    check_readable(connection, definition, oid, dependencies)
-    session.check(connection, definition, oid)
-    confidential.check(connection, definition, oid)
-    dependencies = check_functions(connection, definition, oid, dependencies)
-    return Examined(oid, columns, hidden, dependencies)
-
-
-def definition_error(definition: Definition, error: DBAPIError) -> Exception:
-    """What the server says of a SELECT or a key is the user's to mend; anything else stays what it is."""
-    state = getattr(error.orig, "sqlstate", None) or ""
-    # 42: syntax and names, 0A: not supported, 22/21: data, 23: constraint. Locks (55) and the like are not
-    # about the definition.
-    if state == "2BP01":
-        return PlanRefused(f"{definition.name}: {primary_message(error)[0]}", hint=DEPENDENTS_HINT)
-    if state[:2] in {"42", "0A", "22", "21", "23"} and state != "42501":
-        message, hint = primary_message(error)
-        return DefinitionError(
-            f"{definition.name}: {message}", hint=hint or "Correct the definition's SELECT."
-        )
-    return error
-
-
-def _register(connection: Connection, definition: Definition) -> int:
+def _register(connection: Connection, prepared: Prepared) -> int:
+    definition = prepared.definition
+    shown = [c for c in prepared.columns if c.name not in prepared.hidden]
     view_id: int = connection.execute(
         text(_q("insert_view")),
         {
@@ -158,7 +99,11 @@ def _register(connection: Connection, definition: Definition) -> int:
             "kind": definition.kind,
             "definition": definition.text,
             "definition_hash": definition.content_hash,
+            "source_sql": prepared.source_sql,
             "key_columns": list(definition.key),
+            "key_proved": prepared.key_proved,
+            "columns": [c.name for c in shown],
+            "column_types": [c.type for c in shown],
             "coverage": definition.coverage if definition.kind == "cached_view" else None,
             "tenant_column": definition.tenant,
             "ttl": definition.ttl,
@@ -168,20 +113,6 @@ def _register(connection: Connection, definition: Definition) -> int:
         },
     ).scalar_one()
     return view_id
-
-
-def _describe(connection: Connection, view_id: int, oid: int, columns: Sequence[Column]) -> None:
-    with qualified_names(connection):
-        canonical: str = connection.execute(text(_q("source_sql")), {"oid": oid}).scalar_one()
-    connection.execute(
-        text(_q("describe_view")),
-        {
-            "id": view_id,
-            "source_sql": canonical.rstrip().rstrip(";"),
-            "columns": [c.name for c in columns],
-            "column_types": [c.type for c in columns],
-        },
-    )
 
 
 def _install_rollup(connection: Connection, definition: Definition) -> None:
@@ -211,8 +142,16 @@ def _install_rollup(connection: Connection, definition: Definition) -> None:
         execute_ddl(connection, grant)
 
 
+def _strict(connection: Connection, found: ResolvedDependency) -> list[str]:
+    """The marked columns that are not null: of a key that is one only because they are, a null among them
+    would be a row that no mark finds.
+    """
+    columns = table_columns(connection, found.source_id)
+    return [name for name in found.columns if columns[name].not_null]
+
+
 def _store(
-    connection: Connection, view_id: int, position: int, found: ResolvedDependency
+    connection: Connection, view_id: int, position: int, found: ResolvedDependency, *, is_complete: bool
 ) -> ResolvedDependency:
     """Write one dependency to the catalog, with its source and mark table; returns it with their ids."""
     source_id: int = connection.execute(text(_q("ensure_source")), {"oid": found.source_id}).scalar_one()
@@ -243,6 +182,7 @@ def _store(
             "view_columns": list(found.view_columns),
             "links": json.dumps(links),
             "matter": list(found.matter) if found.matter is not None else None,
+            "strict": _strict(connection, found) if is_complete and found.kind == "key" else [],
             "has_children": found.has_children,
         },
     )
@@ -353,6 +293,7 @@ def _functions(connection: Connection, source_id: int, oid: int, flush: Sequence
             # which is right until the view is replaced; a function without it would leave nothing.
             tuple(columns.get(c, Column(c, "text")) for c in row.columns),
             tuple(row.matter) if row.matter is not None else None,
+            frozenset(row.strict),
         )
         for row in connection.execute(text(_q("source_marks")), {"source_id": source_id})
     ]

@@ -89,6 +89,9 @@ class FillRenderer:
     def _may_fill(self) -> sql.Composed:
         return joined([compose("fill", "may_fill"), *self.when.unchanged()])
 
+    def _of_key(self) -> sql.Composed:
+        return compose("fill", "of_key", source=self.source, s_is_k=self._same("s", "k"))
+
     def _on_conflict(self) -> sql.Composed:
         # The key too: an equal one may look different (1.0 and 1.00). An index that does not change costs
         # nothing.
@@ -139,16 +142,25 @@ class FillRenderer:
             keys=self._keys(),
             key_limit=sql.Literal(FILL_KEY_LIMIT),
             v_arrays=columns_of("v_keys", arrays),
-            s_is_k=self._same("s", "k"),
+            of_key=self._of_key(),
             s_keys=columns_of("s", key),
             check_own=compose("fill", "check_own"),
             **self._writing(),
         )
 
     def _fill_all(self) -> sql.Composed:
-        part = "fill_all_complete" if self.complete else "fill_all_on_demand"
-        values = self._writing() | {"check_own": compose("fill", "check_own")}
-        return compose("fill", part, function=ident(f"_{self.definition.name}_fill_all"), **values)
+        function = ident(f"_{self.definition.name}_fill_all")
+        if self.complete:
+            return compose("fill", "fill_all_complete", function=function, **self._writing())
+        known = [sql.SQL("{} is not null").format(sql.Identifier("s", k)) for k in self.definition.key]
+        return compose(
+            "fill",
+            "fill_all_on_demand",
+            function=function,
+            s_known=joined(known),
+            check_own=compose("fill", "check_own"),
+            **self._writing(),
+        )
 
     def _refresh(self) -> sql.Composed:
         return compose(
@@ -168,7 +180,7 @@ class FillRenderer:
             **self._writing(),
         }
         if not self.complete:
-            return compose("fill", "resolve_on_demand", s_is_k=self._same("s", "k"), **own)
+            return compose("fill", "resolve_on_demand", of_key=self._of_key(), **own)
         return compose(
             "fill",
             "resolve_complete",

@@ -5,20 +5,18 @@ The server says which functions are not immutable, but not which of them are har
 a number, and is not of a moment. Casts through text have no function at all. So the arguments are looked at.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy import Connection, text
 
-from meshcache_pg import facts
+from meshcache_pg.calls import FUNCTIONS
 from meshcache_pg.definition import Definition
 from meshcache_pg.errors import DefinitionError
-from meshcache_pg.nodes import Node, Value, expressions, parse
+from meshcache_pg.nodes import Node, Value, everything, parse
 from meshcache_pg.sql import query
 
-_FUNCTIONS = re.compile(r":(?:funcid|opfuncid|winfnoid|aggfnoid) (\d+)")
 _CALLS: Final = {"FUNCEXPR": "funcid", "OPEXPR": "opfuncid", "WINDOWFUNC": "winfnoid", "AGGREF": "aggfnoid"}
 _RECORD: Final = 2249
 # Where nodes keep the type of their result; what has none of these is a boolean.
@@ -39,13 +37,19 @@ class _Catalog:
     types: Mapping[int, tuple[str, bool]]
 
 
-def check(connection: Connection, definition: Definition, oid: int) -> None:
-    """Raise DefinitionError where the SELECT depends on the session, unless the definition allows that."""
+def check(
+    connection: Connection, definition: Definition, trees: Sequence[str], judged: frozenset[int]
+) -> None:
+    """Raise DefinitionError where the SELECT depends on the session, unless the definition allows that.
+
+    `trees` are the parsed views of facts.trees, `judged` functions that were looked at already.
+    """
     if "session" in definition.allow:
         return
-    trees = list(facts.trees(connection, oid).values())
     types = connection.execute(text(query("session", "types")))
-    known = _Catalog(_functions(connection, trees), {row.oid: (row.name, row.in_json) for row in types})
+    known = _Catalog(
+        _functions(connection, trees, judged), {row.oid: (row.name, row.in_json) for row in types}
+    )
     found = sorted({words for tree in trees for words in _dependent(parse(tree), known)})
     if found:
         raise DefinitionError(
@@ -61,47 +65,77 @@ def becomes_text(connection: Connection, trees: Sequence[str], types: Mapping[in
     return any(True for tree in trees for _ in _dependent(parse(tree), known))
 
 
-def _functions(connection: Connection, trees: Iterable[str]) -> dict[int, tuple[str, bool, bool]]:
-    called = sorted({int(number) for tree in trees for number in _FUNCTIONS.findall(tree)})
+def _functions(
+    connection: Connection, trees: Iterable[str], judged: frozenset[int] = frozenset()
+) -> dict[int, tuple[str, bool, bool]]:
+    called = sorted({int(number) for tree in trees for number in FUNCTIONS.findall(tree)} - judged)
     rows = connection.execute(text(query("session", "stable_functions")), {"oids": called})
     return {row.oid: (row.name, row.polymorphic, row.writes_json) for row in rows}
 
 
-def _dependent(queries: Iterable[Node], known: _Catalog) -> Iterator[str]:
-    everything = list(_everything(queries))
-    outputs = [node for node in everything if node.label == "TARGETENTRY"]
-    for node in everything:
+def _dependent(queries: Sequence[Node], known: _Catalog) -> Iterator[str]:
+    nodes = list(everything(queries))
+    records = dict(_records(queries))
+    everywhere = [node for node in nodes if node.label == "TARGETENTRY"]
+    for node in nodes:
         if node.label == "COERCEVIAIO":
             for type_ in (_type(node.node("arg")), node.number("resulttype")):
                 if type_ in known.types:
                     yield f"a cast of {known.types[type_][0]} through text"
-        elif node.label == "JSONCONSTRUCTOREXPR":
-            yield from _arguments("a JSON constructor", node, known, outputs, in_json=True)
+            continue
+        if node.label == "JSONCONSTRUCTOREXPR":
+            name, polymorphic, writes_json = "a JSON constructor", True, True
         elif node.label in _CALLS and (called := known.functions.get(node.number(_CALLS[node.label]))):
             name, polymorphic, writes_json = called
-            if polymorphic:
-                yield from _arguments(name, node, known, outputs, in_json=writes_json)
-            else:
-                yield name
+        else:
+            continue
+        if not polymorphic:
+            yield name
+            continue
+        for argument in _arguments(node, records, everywhere):
+            type_ = _type(argument)
+            if type_ in known.types and (known.types[type_][1] or not writes_json):
+                yield f"{name} of {known.types[type_][0]}"
 
 
-def _arguments(
-    name: str, node: Node, known: _Catalog, outputs: Iterable[Node], *, in_json: bool
-) -> Iterator[str]:
-    """A call that turns any type into text is as good as its arguments."""
+def _arguments(call: Node, records: Mapping[int, list[Node]], everywhere: Sequence[Node]) -> Iterator[Node]:
+    """What a call that turns any type into text is given, rows of it by their columns."""
     # What an aggregate only sorts by is among its arguments, too.
-    waiting = [argument for argument in node.items("args") if not argument.flag("resjunk")]
+    waiting = [argument for argument in call.items("args") if not argument.flag("resjunk")]
+    seen: set[int] = set()
     while waiting:
         argument = waiting.pop()
-        inner = argument.node("expr") if argument.label == "TARGETENTRY" else None
-        type_ = _type(inner or argument)
+        if argument.label == "TARGETENTRY":
+            argument = argument.node("expr") or argument
+        if id(argument) in seen:
+            continue
+        seen.add(id(argument))
         if argument.label == "ROWEXPR":
             waiting += argument.items("args")
-        elif type_ == _RECORD:
-            # The row of some sub-query: of which one does not matter much.
-            waiting += [o for o in outputs if _type(o.node("expr")) != _RECORD]
-        elif type_ in known.types and (known.types[type_][1] or not in_json):
-            yield f"{name} of {known.types[type_][0]}"
+        elif _type(argument) == _RECORD:
+            # Where it is not known which sub-query's row it is, it may be any.
+            waiting += records.get(id(argument), everywhere)
+        else:
+            yield argument
+
+
+def _records(queries: Iterable[Node]) -> Iterator[tuple[int, list[Node]]]:
+    """The references to the whole row of a query in FROM, with what that query returns."""
+    waiting: list[tuple[Value, tuple[Node, ...]]] = [(one, ()) for one in queries]
+    while waiting:
+        value, around = waiting.pop()
+        if isinstance(value, list):
+            waiting += [(inner, around) for inner in value]
+        elif isinstance(value, Node):
+            around = (*around, value) if value.label == "QUERY" else around
+            waiting += [(inner, around) for inner in value.fields.values()]
+            levels = value.number("varlevelsup")
+            if value.label == "VAR" and not value.number("varattno") and levels < len(around):
+                entry = around[-1 - levels].items("rtable")[value.number("varno") - 1]
+                inner_query = entry.node("subquery")
+                if inner_query is not None:
+                    outputs = [t for t in inner_query.items("targetList") if not t.flag("resjunk")]
+                    yield id(value), outputs
 
 
 def _type(node: Node | None) -> int:
@@ -113,14 +147,3 @@ def _type(node: Node | None) -> int:
         outputs = subselect.items("targetList") if subselect else []
         return _type(outputs[0].node("expr")) if outputs else 0
     return next((node.number(name) for name in _TYPE_FIELDS if node.has(name)), 0)
-
-
-def _everything(queries: Iterable[Node]) -> Iterator[Node]:
-    """Every node, those in queries inside of queries too."""
-    waiting: list[Value] = list(queries)
-    while waiting:
-        value = waiting.pop()
-        for node in expressions(*value.fields.values()) if isinstance(value, Node) else ():
-            yield node
-            if node.label == "QUERY":
-                waiting.append(node)

@@ -212,6 +212,19 @@ $$;
 comment on function meshcache._close_view(integer) is 'Empties a cached view; its readers go to the source until it is filled again. False when it is being refreshed.';
 revoke execute on function meshcache._close_view(integer) from public;
 
+create or replace function meshcache._note_problem(p_view_id integer, p_problem text)
+returns void
+language sql
+volatile
+security invoker
+set search_path = pg_catalog, pg_temp
+as $$
+update meshcache.cached_view as v set problem = p_problem
+where v.id = p_view_id and v.problem is distinct from p_problem;
+$$;
+comment on function meshcache._note_problem(integer, text) is 'Why a cached view could not be filled, or null when it could.';
+revoke execute on function meshcache._note_problem(integer, text) from public;
+
 -- p_mode: stale (only what pending marks and expiry ask for; a complete view that is not populated is filled
 -- whole) or all (every key of the source).
 create or replace procedure meshcache.refresh(
@@ -277,6 +290,8 @@ begin
         ) into p_result;
         commit;
         if p_result is not null then
+            perform meshcache._note_problem(meshcache._view_id(p_name), null);
+            commit;
             p_result := pg_catalog.jsonb_build_object('state', 'done', 'rows', p_result);
             return;
         end if;
@@ -406,12 +421,16 @@ begin
                         v_text := sqlerrm;
                         v_count := case when meshcache._close_view(v_id) then 0 end;
                         v_differences := v_differences || pg_catalog.jsonb_build_object(v_view.name, v_text);
+                        perform meshcache._note_problem(v_id, v_text);
                 end;
                 if v_count is null then
                     v_state := 'busy';
                     exit;
                 end if;
                 v_rows := v_rows + v_count;
+                if not v_differences ? v_view.name then
+                    perform meshcache._note_problem(v_id, null);
+                end if;
             end if;
             commit;
         end loop;
