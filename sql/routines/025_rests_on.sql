@@ -54,7 +54,9 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
-    select v.rests_on = '{}' or (v.rests_on_in = meshcache._here() and v.rests_on_as = meshcache._rests_on_as(v.rests_on))
+    select
+        v.rests_on = '{}'
+        or (v.rests_on_in = meshcache._here() and v.rests_on_as = meshcache._rests_on_as(v.rests_on))
     from meshcache.cached_view as v
     where v.id = p_view_id
 $$;
