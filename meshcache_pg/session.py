@@ -6,11 +6,12 @@ a number, and is not of a moment. Casts through text have no function at all. So
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Connection, text
+from sqlalchemy.engine import Row
 
 from meshcache_pg import facts
 from meshcache_pg.definition import Definition
@@ -18,8 +19,20 @@ from meshcache_pg.errors import DefinitionError
 from meshcache_pg.nodes import Node, Value, expressions, parse
 from meshcache_pg.sql import query
 
-_FUNCTIONS = re.compile(r":(?:funcid|opfuncid|winfnoid|aggfnoid) (\d+)")
-_CALLS: Final = {"FUNCEXPR": "funcid", "OPEXPR": "opfuncid", "WINDOWFUNC": "winfnoid", "AGGREF": "aggfnoid"}
+_FUNCTIONS = re.compile(
+    r":(?:funcid|opfuncid|winfnoid|aggfnoid|startInRangeFunc|endInRangeFunc) (\d+)",
+)
+_COMPARISONS = re.compile(r":opnos \(o ([\d ]+)\)")
+_CALLS: Final = {
+    "FUNCEXPR": ("funcid",),
+    "OPEXPR": ("opfuncid",),
+    "DISTINCTEXPR": ("opfuncid",),
+    "NULLIFEXPR": ("opfuncid",),
+    "SCALARARRAYOPEXPR": ("opfuncid",),
+    "WINDOWFUNC": ("winfnoid",),
+    "AGGREF": ("aggfnoid",),
+    "WINDOWCLAUSE": ("startInRangeFunc", "endInRangeFunc"),
+}
 _RECORD: Final = 2249
 # Where nodes keep the type of their result; what has none of these is a boolean.
 _TYPES = """
@@ -32,24 +45,24 @@ _TYPE_FIELDS: Final = tuple(_TYPES.split())
 @dataclass(frozen=True, slots=True)
 class _Catalog:
     """What the server knows: stable built-in functions as (name, is polymorphic, writes JSON), and types
-    whose text depends on settings as (name, in JSON, too).
+    whose text depends on settings as (name, in JSON, too); operators that are not immutable, types that
+    others become without a cast that one sees, and whether a JSON path may make moments of text.
     """
 
     functions: Mapping[int, tuple[str, bool, bool]]
     types: Mapping[int, tuple[str, bool]]
+    comparisons: Mapping[int, str]
+    silent: Mapping[int, str]
+    moments_in_paths: bool
 
 
 def check(connection: Connection, definition: Definition, oid: int) -> None:
     """Raise DefinitionError where the SELECT depends on the session, unless the definition allows that."""
     if "session" in definition.allow:
         return
-    trees = list(facts.trees(connection, oid).values())
-    called = sorted({int(number) for tree in trees for number in _FUNCTIONS.findall(tree)})
-    functions = connection.execute(text(query("session", "stable_functions")), {"oids": called})
-    known = _Catalog(
-        {row.oid: (row.name, row.polymorphic, row.writes_json) for row in functions},
-        {row.oid: (row.name, row.in_json) for row in connection.execute(text(query("session", "types")))},
-    )
+    views = facts.trees(connection, oid)
+    trees = list(views.values())
+    known = _known(connection, list(views), "".join(trees))
     found = sorted({words for tree in trees for words in _dependent(parse(tree), known)})
     if found:
         raise DefinitionError(
@@ -58,30 +71,96 @@ def check(connection: Connection, definition: Definition, oid: int) -> None:
         )
 
 
-def _dependent(queries: Iterable[Node], known: _Catalog) -> Iterator[str]:
+def _known(connection: Connection, views: Sequence[int], trees: str) -> _Catalog:
+    """Ask the server about what these trees name."""
+
+    def ask(name: str, **given: object) -> Sequence[Row[Any]]:
+        return connection.execute(text(query("session", name)), given).all()
+
+    called = sorted({int(number) for number in _FUNCTIONS.findall(trees)})
+    compared = sorted({int(n) for numbers in _COMPARISONS.findall(trees) for n in numbers.split()})
+    return _Catalog(
+        functions={
+            row.oid: (row.name, row.polymorphic, row.writes_json)
+            for row in ask("stable_functions", oids=called)
+        },
+        types={row.oid: (row.name, row.in_json) for row in ask("types")},
+        comparisons={row.oid: row.name for row in ask("comparisons", oids=compared)},
+        silent={row.oid: row.name for row in ask("silent_casts")},
+        moments_in_paths="{JSONEXPR " in trees and ask("moments_in_paths", oids=views)[0][0],
+    )
+
+
+def _dependent(queries: Sequence[Node], known: _Catalog) -> Iterator[str]:
     everything = list(_everything(queries))
     outputs = [node for node in everything if node.label == "TARGETENTRY"]
     for node in everything:
         if node.label == "COERCEVIAIO":
-            for type_ in (_type(node.node("arg")), node.number("resulttype")):
-                if type_ in known.types:
-                    yield f"a cast of {known.types[type_][0]} through text"
+            argument = node.node("arg")
+            yield from _arguments("a cast through text", [argument] if argument else [], known, outputs)
+            if node.number("resulttype") in known.types:
+                yield f"a cast through text to {known.types[node.number('resulttype')][0]}"
         elif node.label == "JSONCONSTRUCTOREXPR":
-            yield from _arguments("a JSON constructor", node, known, outputs, in_json=True)
-        elif node.label in _CALLS and (called := known.functions.get(node.number(_CALLS[node.label]))):
-            name, polymorphic, writes_json = called
-            if polymorphic:
-                yield from _arguments(name, node, known, outputs, in_json=writes_json)
-            else:
+            yield from _arguments("a JSON constructor", node.items("args"), known, outputs, in_json=True)
+        elif node.label == "JSONEXPR":
+            yield from _json_expression(node, known, outputs)
+        elif node.label == "ROWCOMPAREEXPR":
+            yield from (known.comparisons[n] for n in node.numbers("opnos") if n in known.comparisons)
+        elif node.label == "QUERY":
+            yield from _combined(node, known)
+        for field in _CALLS.get(node.label, ()):
+            name, polymorphic, writes_json = known.functions.get(node.number(field), ("", True, False))
+            if name and polymorphic:
+                yield from _arguments(name, node.items("args"), known, outputs, in_json=writes_json)
+            elif name:
                 yield name
 
 
+def _json_expression(node: Node, known: _Catalog, outputs: Iterable[Node]) -> Iterator[str]:
+    """JSON_VALUE and its like turn text into any type, and compare moments in their paths."""
+    path, returning = node.node("path_spec"), node.node("returning")
+    passed = node.items("passing_values")
+    yield from _arguments("a JSON path", passed, known, outputs)
+    if known.moments_in_paths or (path is not None and path.label != "CONST"):
+        yield "a JSON path that may read moments"
+    type_ = returning.number("typid") if returning else 0
+    if type_ in known.types:
+        yield f"a JSON path that returns {known.types[type_][0]}"
+
+
+def _combined(query_: Node, known: _Catalog) -> Iterator[str]:
+    """UNION and its like cast their arms to a common type, of which the stored tree says nothing."""
+    entries = query_.items("rtable")
+    waiting = [query_.node("setOperations")]
+    while waiting:
+        operation = waiting.pop()
+        for side in ("larg", "rarg"):
+            arm = operation.node(side) if operation else None
+            if operation is None or arm is None:
+                continue
+            types = arm.numbers("colTypes")
+            if arm.label == "RANGETBLREF":
+                subquery = entries[arm.number("rtindex") - 1].node("subquery")
+                outputs = subquery.items("targetList") if subquery else []
+                types = [_type(o.node("expr")) for o in outputs if not o.flag("resjunk")]
+            else:
+                waiting.append(arm)
+            for have, wanted in zip(types, operation.numbers("colTypes"), strict=True):
+                if have != wanted and wanted in known.silent:
+                    yield f"a set operation that casts to {known.silent[wanted]}"
+
+
 def _arguments(
-    name: str, node: Node, known: _Catalog, outputs: Iterable[Node], *, in_json: bool
+    name: str,
+    arguments: Sequence[Node],
+    known: _Catalog,
+    outputs: Iterable[Node],
+    *,
+    in_json: bool = False,
 ) -> Iterator[str]:
     """A call that turns any type into text is as good as its arguments."""
     # What an aggregate only sorts by is among its arguments, too.
-    waiting = [argument for argument in node.items("args") if not argument.flag("resjunk")]
+    waiting = [argument for argument in arguments if not argument.flag("resjunk")]
     while waiting:
         argument = waiting.pop()
         inner = argument.node("expr") if argument.label == "TARGETENTRY" else None
@@ -106,9 +185,10 @@ def _type(node: Node | None) -> int:
     return next((node.number(name) for name in _TYPE_FIELDS if node.has(name)), 0)
 
 
-def _everything(queries: Iterable[Node]) -> Iterator[Node]:
+def _everything(queries: Sequence[Node]) -> Iterator[Node]:
     """Every node, those in queries inside of queries too."""
     waiting: list[Value] = list(queries)
+    yield from queries
     while waiting:
         value = waiting.pop()
         for node in expressions(*value.fields.values()) if isinstance(value, Node) else ():

@@ -8,7 +8,7 @@ select
     p.provariadic = '"any"'::regtype or exists (
         select from pg_type as t where t.oid = any(p.proargtypes) and t.typtype = 'p'
     ) as polymorphic,
-    p.proname ~ 'json' as writes_json
+    p.proname ~ 'json' and p.proname !~ 'populate' as writes_json
 from pg_proc as p
 inner join pg_language as l on l.oid = p.prolang
 where p.oid = any(cast(:oids as oid[])) and p.provolatile = 's'
@@ -21,13 +21,38 @@ where p.oid = any(cast(:oids as oid[])) and p.provolatile = 's'
         'enum_range(anyenum)'::regprocedure, 'enum_range(anyenum, anyenum)'::regprocedure
     ]::oid[]);
 
+-- name: comparisons
+-- Operators, of those given, that are not immutable, by their functions' names: a row comparison has nothing else.
+select o.oid::bigint as oid, o.oprcode::regprocedure::text as name
+from pg_operator as o
+inner join pg_proc as p on p.oid = o.oprcode
+where o.oid = any(cast(:oids as oid[])) and p.provolatile = 's';
+
+-- name: silent_casts
+-- Types that others are turned into without a word, as the session has it: a moment from a date.
+select distinct c.casttarget::bigint as oid, format_type(c.casttarget, null) as name
+from pg_cast as c
+inner join pg_proc as p on p.oid = c.castfunc
+where c.castcontext = 'i' and p.provolatile = 's' and c.castsource <> c.casttarget;
+
+-- name: moments_in_paths
+-- Whether one of these views may have a JSON path that makes moments of text, which some comparisons do as the session
+-- has it. The path of an expression is a constant of bytes; only the printed view shows it.
+select exists (
+    select from unnest(cast(:oids as oid[])) as v (oid)
+    where pg_get_viewdef(v.oid) ~ '[.](datetime|date|time|time_tz|timestamp|timestamp_tz)[(]'
+);
+
 -- name: types
--- Types whose text depends on the settings of a session, and those made of them. JSON has its own form of dates.
+-- Types whose text depends on the settings of a session, and those made of them. JSON has its own form of dates. A name
+-- of the catalog is qualified or not, as the search_path has it. Multiranges came with PostgreSQL 14.
 with recursive fickle (oid, in_json) as (
     select b.type::regtype::oid, b.in_json
     from (
         values ('timestamptz', true), ('interval', true), ('money', true), ('bytea', true),
-        ('date', false), ('timestamp', false)
+        ('date', false), ('timestamp', false), ('regclass', true), ('regproc', true), ('regprocedure', true),
+        ('regoper', true), ('regoperator', true), ('regtype', true), ('regconfig', true), ('regdictionary', true),
+        ('regcollation', true)
     ) as b (type, in_json)
     union
     select made.oid, f.in_json
@@ -35,7 +60,10 @@ with recursive fickle (oid, in_json) as (
     inner join lateral (
         select t.oid from pg_type as t where t.typelem = f.oid or t.typbasetype = f.oid
         union all
-        select r.rngtypid from pg_range as r where r.rngsubtype = f.oid
+        select x.oid
+        from pg_range as r
+        cross join unnest(array[r.rngtypid, cast(to_jsonb(r) ->> 'rngmultitypid' as oid)]) as x (oid)
+        where r.rngsubtype = f.oid
         union all
         select c.reltype from pg_attribute as a
         inner join pg_class as c on c.oid = a.attrelid and c.reltype <> 0

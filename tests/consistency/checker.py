@@ -45,9 +45,16 @@ class Checker:
             "select v.name, v.key_columns, v.columns, v.column_types, v.coverage = 'complete'"
             " from meshcache.cached_view as v where v.kind = 'cached_view' order by v.name"
         ).fetchall()
+        # A domain has the absent key of its base type.
+        bases = dict(
+            connection.execute(
+                "select format_type(t.oid, null), format_type(t.typbasetype, null)"
+                " from pg_type as t where t.typtype = 'd'"
+            ).fetchall()
+        )
         views = {}
         for name, key, columns, types, complete in rows:
-            type_of = dict(zip(columns, types, strict=True))
+            type_of = {c: bases.get(t, t) for c, t in zip(columns, types, strict=True)}
             views[name] = View(name, tuple(key), tuple(type_of[k] for k in key), tuple(columns), complete)
         return cls(views)
 
@@ -201,7 +208,10 @@ _ABSENT: dict[str, LiteralString] = {
     "bigint": "-77",
     "numeric": "-77",
     "double precision": "-77",
+    "app.mood": "sad",
     "date": "1901-01-01",
+    "timestamp without time zone": "1901-01-01",
+    "timestamp with time zone": "1901-01-01 00:00+00",
     "interval": "-77 days",
     "time with time zone": "00:00:01+00",
     "jsonb": '"no such key"',
