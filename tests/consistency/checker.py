@@ -1,5 +1,6 @@
 """Whether the cache tells the truth: every way to read it against the source, in the reader's snapshot."""
 
+import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import LiteralString
@@ -35,8 +36,9 @@ class Checker:
 
     views: dict[str, View]
     origins: Origins = field(default_factory=Counter)
-    # Putting one together takes longer than running it, and some tests ask thousands of times.
-    _statements: dict[str, bytes] = field(default_factory=dict, repr=False)
+    # By view the name and the text of a prepared statement: making and planning one takes longer than running
+    # it, and some tests ask thousands of times.
+    _statements: dict[str, tuple[str, bytes]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, connection: psycopg.Connection) -> "Checker":
@@ -46,7 +48,7 @@ class Checker:
             " from meshcache.cached_view as v where v.kind = 'cached_view' order by v.name"
         ).fetchall()
         # A domain has the absent key of its base type.
-        bases = dict(
+        bases: dict[str, str] = dict(
             connection.execute(
                 "select format_type(t.oid, null), format_type(t.typbasetype, null)"
                 " from pg_type as t where t.typtype = 'd'"
@@ -66,9 +68,7 @@ class Checker:
         connection.execute("set jit = off", prepare=False)
         for name in names or self.views:
             wrong = []
-            if name not in self._statements:
-                self._statements[name] = self._statement(self.views[name]).as_bytes(connection)
-            for what, problem, count in connection.execute(self._statements[name], prepare=True):
+            for what, problem, count in connection.execute(self._prepared(connection, name), prepare=False):
                 if problem == "origin":
                     self.origins[what] += count
                     self.origins[f"{name} {what}"] += count
@@ -76,6 +76,20 @@ class Checker:
                     wrong.append(f"{problem}: {what}")
             if wrong:
                 raise NotExact(f"{name} is not what its source is:\n" + "\n".join(sorted(wrong)[:8]))
+
+    def _prepared(self, connection: psycopg.Connection, name: str) -> bytes:
+        """The command that executes a view's statement, which is prepared if it was not yet.
+
+        psycopg forgets the statements that it has prepared itself at every rollback.
+        """
+        if name not in self._statements:
+            text = self._statement(self.views[name]).as_bytes(connection)
+            self._statements[name] = (f"check_{hashlib.sha256(text).hexdigest()[:32]}", text)
+        plan, text = self._statements[name]
+        known = "select from pg_prepared_statements as p where p.name = %s"
+        if connection.execute(known, (plan,), prepare=False).rowcount == 0:
+            connection.execute(f"prepare {plan} as ".encode() + text, prepare=False)
+        return f"execute {plan}".encode()
 
     def _statement(self, view: View) -> sql.Composed:
         ident, columns = sql.Identifier, sql.SQL(", ").join(map(sql.Identifier, view.columns))
