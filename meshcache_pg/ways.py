@@ -20,8 +20,8 @@ CARRY: Final = (KEY, RETURNED, ADDED)
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Look a value up in one column of a table, and go on with another of the same row. `rel` is the occurrence
-    that this stands for.
+    """Look a value up in one column of a table, and go on with another of the same row. `rel` is the
+    occurrence that this stands for.
     """
 
     relation: Relation

@@ -32,8 +32,8 @@ group by p.id
 
 @pytest.mark.parametrize("coverage", ["complete", "on_demand"])
 def test_a_row_is_not_looked_up_by_itself(fresh: Database, coverage: str) -> None:
-    """The second arm of the UNION was marked by item.id, to be looked up in item: nothing for a row without an
-    id, and nothing for one that is gone.
+    """The second arm of the UNION was marked by item.id, to be looked up in item: nothing for a row without
+    an id, and nothing for one that is gone.
     """
     connection = set_up(fresh, ITEMS, CARD.replace("COVERAGE", coverage))
     through(

@@ -233,7 +233,7 @@ class Definitions:
         if random.random() < 0.5:
             relations.shapes.add("order by and limit")
             by = order(q, BY_VALUE)
-            return key, f"select {q['id']} as {key}, {q['v']} as v from {q.text} order by {by} limit 3"
+            return key, f"select {q['id']} as {key}, {q['v']} as v from {q.text} order by {by} limit 2"
         relations.shapes.add("window")
         by = random.choice((q["id"], n, n))
         return key, (

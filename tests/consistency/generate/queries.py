@@ -70,7 +70,7 @@ def _window(made: Relations, depth: int, correlated: str) -> Relation:
 def _limited(made: Relations, depth: int, correlated: str) -> Relation:
     use, outputs, kinds, where = _start(made, depth, correlated)
     made.shapes.add("order by and limit")
-    end = made.random.choice(("limit 1", "limit 2", "limit 3", "offset 1", "limit 2 offset 1"))
+    end = made.random.choice(("limit 1", "limit 1", "limit 2", "offset 1", "limit 1 offset 1"))
     rest = f"from {use.text}{where} order by {order(use)} {end}"
     return _query(made, outputs, kinds, rest)
 

@@ -208,15 +208,22 @@ class Run:
                 if not made.complete and made.tables & touched:
                     self._fill(made.name)
         self.tally.origins = checker.origins
-        self._engine.dispose()
         return self.tally
+
+    def close(self) -> None:
+        """Leave the database."""
+        self._connection.close()
+        self._engine.dispose()
 
 
 def run(database: Database, seed: int, size: Size, plant: Plant | None = None) -> Tally:
     """Definitions of one seed, under its writes. Raises NotExact where the cache is wrong."""
     one = Run(database, seed, size)
-    one.define(plant)
-    return one.write()
+    try:
+        one.define(plant)
+        return one.write()
+    finally:
+        one.close()
 
 
 def _collation(connection: psycopg.Connection) -> str | None:

@@ -1,7 +1,7 @@
 """Random tables: several schemas, every kind of key, partitions, inheritance children, foreign keys with
 their actions, types of the application's own, and names that need quotes.
 
-Whatever a table looks like, four roles of its columns are known: `id`, `x` and `y` (numbers from 1 to 3, or
+Whatever a table looks like, four roles of its columns are known: `id`, `x` and `y` (numbers from 1 to 4, or
 null, unless the key is a text or a uuid) and `v` (a letter), so that everything can be joined with everything
 and nearly everything meets.
 """
