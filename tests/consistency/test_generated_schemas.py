@@ -13,16 +13,15 @@ from tests.consistency.generate.running import Size, Tally, run
 from tests.fixtures.fix_db import Database
 
 # Every one of these has to be in views that were accepted.
-SHAPES = frozenset(
-    """view; security_invoker; a CTE used twice; recursive CTE; sub-select; scalar sub-query;
-    correlated sub-query; lateral; exists; not exists; in; not in; join; left join; right join; full join;
-    self join; the same table several times; group by; distinct on; having; window; union; except; intersect;
-    using; natural; cast; expression as key; set-returning function over a column; order by and limit; grouping sets; filter;
-    ordered-set aggregate; array column; composite column; quoted identifiers; non-ASCII identifiers;
-    tables in several schemas; inheritance; partitions; two columns compared""".replace("\n    ", " ").split(
-        "; "
-    )
-)
+_SHAPES = """
+    view; security_invoker; a CTE used twice; recursive CTE; sub-select; scalar sub-query; correlated sub-
+    query; lateral; exists; not exists; in; not in; join; left join; right join; full join; self join; the
+    same table several times; group by; distinct on; having; window; union; except; intersect; using;
+    natural; cast; expression as key; set-returning function over a column; order by and limit; grouping
+    sets; filter; ordered-set aggregate; array column; composite column; quoted identifiers; non-ASCII
+    identifiers; tables in several schemas; inheritance; partitions; two columns compared
+"""
+SHAPES = frozenset(" ".join(_SHAPES.split()).split("; "))
 KEYS = frozenset(("simple", "composite", "text", "uuid", "none", "partitioned", "inherited"))
 
 GATE = Size(views=6, writes=60)
@@ -30,10 +29,10 @@ WHOLE = Size(views=12, writes=120)
 SMALL = Size(views=4, writes=60)
 
 # Mistakes that a seed finds at once, among those that the slow tests look for with many.
-QUICK = {"key": 1, "linked": 1}
+QUICK = {"linked": 1, "LIMIT is transparent": 1}
 
 
-@pytest.mark.parametrize("seed", [3])
+@pytest.mark.parametrize("seed", [1])
 def test_views_over_a_generated_schema_are_exact(fresh: Database, seed: int) -> None:
     tally = run(fresh, seed, GATE)
     assert tally.pairs >= 250
