@@ -79,7 +79,7 @@ def _beside(relations: Relations, near: Use) -> tuple[str, str, Use | None]:
     depth = random.choice((0, 1, 1, 2))
     inner = relations.use(relations.relation(depth))
     where = f" where {relations.equal(inner, near)}" if what < 7 else ""
-    if where and random.random() < 0.2:
+    if where and random.random() < 0.4:
         where = f" where ({relations.equal(inner, near)} or {inner['y']} = 3)"
     return "", f"(select {aggregate(relations, inner)} from {inner.text}{where})", None
 
