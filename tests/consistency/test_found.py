@@ -15,7 +15,7 @@ create table other (id integer, area integer, parent integer);
 insert into place values (1, 1), (2, 2);
 insert into item values (10, 1, null), (20, 2, null);
 create view both_kinds as
-    select o.id, o.area, o.parent from other as o union select i.parent, i.id, i.area from item as i;
+    select o.id, o.id as area, o.parent from other as o union select i.parent, i.id, i.area from item as i;
 """
 
 CARD = """

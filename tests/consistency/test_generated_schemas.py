@@ -26,7 +26,7 @@ KEYS = frozenset(("simple", "composite", "text", "uuid", "none", "partitioned", 
 
 GATE = Size(views=6, writes=60)
 WHOLE = Size(views=12, writes=120)
-SMALL = Size(views=4, writes=60)
+SMALL = Size(views=6, writes=120)
 
 # Mistakes that a seed finds at once, among those that the slow tests look for with many.
 QUICK = {"linked": 1, "LIMIT is transparent": 1}

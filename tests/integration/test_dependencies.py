@@ -469,7 +469,7 @@ SHAPES: dict[str, tuple[str, str, list[str]]] = {
         (
             "select c.id, array_agg(t.y order by t.y) as n from customer c"
             " left join loose l on l.x = c.region_id"
-            " left join (select k as id, x as x, x as y from late union select y, k, x from loose) as t"
+            " left join (select k as id, k as x, x as y from late union select y, k, x from loose) as t"
             " on t.id = l.k group by c.id"
         ),
         [

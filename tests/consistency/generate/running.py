@@ -182,7 +182,7 @@ class Run:
 
         read = [t for t in self._schema.tables if any(t.name in m.tables for m in self._made.values())]
         written = 0
-        while written < self._size.writes:
+        while read and written < self._size.writes:
             touched: set[str] = set()
             try:
                 with connection.transaction(force_rollback=random.random() < 0.1):

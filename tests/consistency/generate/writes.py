@@ -100,7 +100,7 @@ def write(random: Random, schema: Schema, table: Table) -> tuple[str, set[str]]:
     """A statement that changes a table, and the tables that it may change."""
     what = random.randrange(40)
     touched = schema.touched(table.name)
-    if what < 15:
+    if what < 12:
         into = random.choice(table.children) if table.children and random.random() < 0.4 else None
         return insert(random, table, into), touched
     if what < 27:
