@@ -142,13 +142,21 @@ class Definitions:
         )
 
     def _distinct_on(self) -> tuple[str, str]:
-        relations = self._relations
+        """The first row of each key, of one relation or of two that are joined."""
+        relations, random = self._relations, self._random
         relations.shapes.add("distinct on")
         q = relations.use(relations.relation(self._depth()))
-        n, key = relations.number(q), key_name(self._random)
+        n, key = relations.number(q), key_name(random)
+        source, by, last = q.text, order(q, BY_VALUE), q["v"]
+        if random.random() < 0.5:
+            other = relations.use(relations.relation(random.choice((0, 0, 1))))
+            join = random.choice(("join", "left join"))
+            relations.shapes.add(join)
+            source += f" {join} {other.text} on {relations.equal(other, q)}"
+            by, last = f"{order(other, BY_VALUE)}, {by}", other["v"]
         return key, (
-            f"select distinct on ({n}) {n} as {key}, {q['y']} as y1, {q['v']} as v1 from {q.text}"
-            f" where {n} is not null order by {n}, {order(q, BY_VALUE)}"
+            f"select distinct on ({n}) {n} as {key}, {q['y']} as y1, {last} as v1 from {source}"
+            f" where {n} is not null order by {n}, {by}"
         )
 
     def _distinct(self) -> tuple[str, str]:

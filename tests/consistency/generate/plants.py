@@ -37,10 +37,6 @@ def _distinct_on(patch: pytest.MonkeyPatch) -> None:
     _without(patch, "hasDistinctOn")
 
 
-def _sets(patch: pytest.MonkeyPatch) -> None:
-    _without(patch, "groupingSets")
-
-
 def _groups(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Equalities, "_groups_by", lambda *_: True)
 
@@ -177,11 +173,6 @@ def _matter(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(install, "check_readable", lambda *_: None)
 
 
-def _single(patch: pytest.MonkeyPatch) -> None:
-    """Every table has at most one row for each key."""
-    patch.setattr(ways.Ways, "_is_single", lambda *_: True)
-
-
 def _visible(patch: pytest.MonkeyPatch) -> None:
     """What an outer join makes null later has its value all the same."""
     patch.setattr(equalities, "_visible", lambda *_: True)
@@ -198,7 +189,6 @@ RULES: dict[str, Plant] = {
     "LIMIT is transparent": _limit,
     "a window is transparent": _window,
     "DISTINCT ON is transparent": _distinct_on,
-    "grouping sets are transparent": _sets,
     "GROUP BY another column is transparent": _groups,
     "an outer join is an inner one": _nullable_side,
     "a full join is an inner one": _full_join,
@@ -210,7 +200,6 @@ RULES: dict[str, Plant] = {
     "UNION has one arm": _second_arm,
     "a view has one table less": _view,
     MATTER: _matter,
-    "every table is single": _single,
     "everything is visible": _visible,
     "every EXISTS is a join": _exists,
 }
