@@ -53,39 +53,14 @@ def _nullable_side(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Node, "number", inner)
 
 
-def _full_join(patch: pytest.MonkeyPatch) -> None:
-    number = Node.number
-
-    def inner(node: Node, part: str) -> int:
-        found = number(node, part)
-        return scopes.INNER if part == "jointype" and found == scopes.FULL else found
-
-    patch.setattr(Node, "number", inner)
-
-
-def _merged(patch: pytest.MonkeyPatch) -> None:
-    """What a full join merges is the column of its left side."""
-    merged = references.merged
-    for module in (references, equalities):
-        patch.setattr(module, "merged", lambda scope, node: merged(scope, node)[:1])
-
-
-def _boolean(patch: pytest.MonkeyPatch, operator: str) -> None:
+def _or(patch: pytest.MonkeyPatch) -> None:
     string = Node.string
 
     def read(node: Node, part: str) -> str:
         found = string(node, part)
-        return "and" if part == "boolop" and found == operator else found
+        return "and" if part == "boolop" and found == "or" else found
 
     patch.setattr(Node, "string", read)
-
-
-def _or(patch: pytest.MonkeyPatch) -> None:
-    _boolean(patch, "or")
-
-
-def _not(patch: pytest.MonkeyPatch) -> None:
-    _boolean(patch, "not")
 
 
 def _cast(patch: pytest.MonkeyPatch) -> None:
@@ -102,25 +77,6 @@ def _cast(patch: pytest.MonkeyPatch) -> None:
 
     for module in (references, equalities, ways):
         patch.setattr(module, "plain", through)
-
-
-def _collation(patch: pytest.MonkeyPatch) -> None:
-    """COLLATE leaves the equality as it is."""
-    plain, same = references.plain, Equalities._same
-
-    def through(scope: scopes.Scope, node: Node | None) -> Reference | None:
-        while node is not None and node.label in ("RELABELTYPE", "COLLATEEXPR"):
-            node = node.node("arg")
-        return plain(scope, node)
-
-    for module in (references, equalities, ways):
-        patch.setattr(module, "plain", through)
-    patch.setattr(Equalities, "_same", lambda facts, t, _, other, __: same(facts, t, 0, other, 0))
-    patch.setattr(
-        Equalities,
-        "_comparable",
-        lambda facts, _, one, other: same(facts, one.type, 0, other.type, 0),
-    )
 
 
 def _second_arm(patch: pytest.MonkeyPatch) -> None:
@@ -173,16 +129,6 @@ def _matter(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(install, "check_readable", lambda *_: None)
 
 
-def _visible(patch: pytest.MonkeyPatch) -> None:
-    """What an outer join makes null later has its value all the same."""
-    patch.setattr(equalities, "_visible", lambda *_: True)
-
-
-def _exists(patch: pytest.MonkeyPatch) -> None:
-    """Every sub-query of EXISTS is a join, whatever it is."""
-    patch.setattr(equalities, "_is_join", lambda _: True)
-
-
 MATTER = "one column less matters"
 
 RULES: dict[str, Plant] = {
@@ -191,17 +137,11 @@ RULES: dict[str, Plant] = {
     "DISTINCT ON is transparent": _distinct_on,
     "GROUP BY another column is transparent": _groups,
     "an outer join is an inner one": _nullable_side,
-    "a full join is an inner one": _full_join,
-    "a full join's USING is its left side": _merged,
     "OR is AND": _or,
-    "NOT is AND": _not,
     "a cast is an equality": _cast,
-    "COLLATE is an equality": _collation,
     "UNION has one arm": _second_arm,
     "a view has one table less": _view,
     MATTER: _matter,
-    "everything is visible": _visible,
-    "every EXISTS is a join": _exists,
 }
 
 
