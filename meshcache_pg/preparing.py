@@ -104,9 +104,10 @@ def _check_content(
     """Refuse what may not be copied, or is not the same for everybody; returns the tables that are read by
     whole rows, of which every column matters.
     """
-    trees = list(facts.trees(connection, oid).values())
+    views = facts.trees(connection, oid)
+    trees = list(views.values())
     judged = calls.check(connection, definition, trees)
-    session.check(connection, definition, trees, judged)
+    session.check(connection, definition, views, judged)
     confidential.check(connection, definition, oid, trees, settings)
     return facts.read_whole(trees)
 

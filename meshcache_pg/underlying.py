@@ -45,7 +45,8 @@ class Underlying:
 
 def find(connection: Connection, oid: int) -> Underlying:
     """What the view with this oid rests on."""
-    trees = list(facts.trees(connection, oid).values())
+    views = facts.trees(connection, oid)
+    trees = list(views.values())
     objects = connection.execute(text(_q("objects")), {"oid": oid}).all()
     functions = {row.oid for row in objects if row.is_function}
     relations = {row.oid for row in objects if not row.is_function}
@@ -57,7 +58,7 @@ def find(connection: Connection, oid: int) -> Underlying:
     types = connection.execute(text(_q("types")), {"relations": sorted(set().union(*read.values()))}).all()
     labels: set[int] = set()
     names = {row.oid: row.name for row in types}
-    if types and (functions or session.becomes_text(connection, trees, names)):
+    if types and (functions or session.becomes_text(connection, views, names)):
         relations |= {row.object for row in types if row.is_composite}
         labels = {row.object for row in types if not row.is_composite}
     return Underlying(frozenset(functions), frozenset(relations - {oid}), frozenset(labels))
