@@ -146,7 +146,7 @@ class FillRenderer:
 
     def _fill_all(self) -> sql.Composed:
         part = "fill_all_complete" if self.complete else "fill_all_on_demand"
-        values = self._writing() | {"check_own": compose("fill", "check_own")}
+        values = self._writing() | {"check_own": compose("fill", "check_own"), "table": self.when.table}
         return compose("fill", part, function=ident(f"_{self.definition.name}_fill_all"), **values)
 
     def _refresh(self) -> sql.Composed:

@@ -4,9 +4,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
+from sqlalchemy import text
 
 from meshcache_pg import MeshCache, catalog
-from tests.fixtures.fix_shop import CITY_LIST, CUSTOMER_PAGE, Shop, define, scalar, wait_for_lock
+from tests.fixtures.fix_shop import CITY_LIST, CUSTOMER_PAGE, Shop, check, define, scalar, wait_for_lock
 
 # The columns stay, so that the first key is answered by the function that is there by then.
 CHANGED = CUSTOMER_PAGE.replace("-- key: id", "-- key: id\n-- ttl: 1h")
@@ -32,6 +33,40 @@ def test_many_keys_of_a_view_that_is_replaced_meanwhile(shop: Shop) -> None:
         applying.commit()
         after = answer.result()
         assert {key: after[key].value for key in keys} == {key: before[key].value for key in keys}
+
+
+@pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
+@pytest.mark.parametrize("how", ["replaced", "suspended"])
+def test_a_list_in_a_snapshot_from_before(shop: Shop, level: str, how: str) -> None:
+    # The old snapshot still sees that the old table was complete, and nothing of what is in the new one.
+    with (
+        MeshCache(own_engine=shop.engine()) as cache,
+        shop.engine().connect().execution_options(isolation_level=level) as reading,
+    ):
+        cities = cache.view("city_list", reading)
+        before = [dict(row) for row in cities.list(order_by=["city"])]
+        assert before
+        reading.rollback()
+        # The snapshot is taken, and no lock that anybody would wait for.
+        reading.execute(text("select pg_current_snapshot()"))
+        with shop.engine().begin() as other:
+            if how == "replaced":
+                catalog.apply(
+                    other, catalog.plan(other, define(CITY_LIST.replace("-- key", "-- ttl: 1h\n-- key")))
+                )
+            else:
+                catalog.suspend(other, ["customers"])
+        if how == "suspended":
+            with shop.engine().begin() as other:
+                catalog.resume(other)
+        for refreshed in (False, True):
+            if refreshed:
+                shop.refresh("city_list")
+            found = cities.list(order_by=["city"])
+            assert [dict(row) for row in found] == before
+            raw = reading.connection.driver_connection
+            assert isinstance(raw, psycopg.Connection)
+            check(raw, "city_list")
 
 
 # One takes mark tables along that nobody else reads; the other reads the same marks as another view.
