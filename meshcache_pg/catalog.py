@@ -161,20 +161,24 @@ def apply(connection: Connection, steps: Sequence[Step]) -> None:
     """Carry out a plan in the caller's transaction; all or nothing.
 
     Needs: ownership of the source tables. Locks: SHARE ROW EXCLUSIVE on source tables whose triggers change,
-    ACCESS EXCLUSIVE on the cache's own objects that are replaced; no wait is longer than half a second
-    (LockBusy).
+    ACCESS EXCLUSIVE on the cache's own objects that are replaced; no wait is longer than half a second, and
+    all together are shorter than deadlock_timeout (LockBusy).
     """
     with translated():
         require(connection)
         if all(step.action == "keep" for step in steps):
             return
-        install.begin(connection)
+        patience = install.begin(connection)
+        for step in steps:
+            if step.action == "drop" or (step.definition is not None and step.action != "keep"):
+                install.drop_objects(connection, step.name, patience)
         for step in steps:
             if step.action == "drop":
                 install.forget(connection, step.name)
             elif step.definition is not None and step.action != "keep":
                 install.install(connection, step.definition)
-        install.sync_sources(connection, connection.scalars(text(query("catalog", "source_ids"))).all())
+        sources = connection.scalars(text(query("catalog", "source_ids"))).all()
+        install.sync_sources(connection, sources, patience)
 
 
 def check(connection: Connection, steps: Sequence[Step]) -> None:
@@ -216,10 +220,11 @@ def suspend(connection: Connection, tables: Sequence[str]) -> list[str]:
     names = readers(connection, tables)
     with translated():
         if names:
-            install.begin(connection)
+            patience = install.begin(connection)
             for name in names:
-                install.drop_objects(connection, name)
-            install.sync_sources(connection, connection.scalars(text(query("catalog", "source_ids"))).all())
+                install.drop_objects(connection, name, patience)
+            sources = connection.scalars(text(query("catalog", "source_ids"))).all()
+            install.sync_sources(connection, sources, patience)
     return names
 
 

@@ -28,7 +28,7 @@ begin
         refreshed_at timestamptz not null default statement_timestamp()
     ) with (fillfactor = 50);
     comment on table meshcache_data.view_state is
-        'One row per complete cached view that holds every key, with the snapshot of the fill that made it so, and its table.';
+        'One row per complete cached view that holds every key: its table, and the snapshot of the fill.';
     create unlogged table if not exists meshcache_data.counter (
         view_id integer primary key,
         hits bigint not null default 0,

@@ -1,13 +1,27 @@
 """A read or a sweep that has begun when a cached view is replaced or dropped, and ends when it has been."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import psycopg
 import pytest
+from psycopg import sql
 from sqlalchemy import text
 
 from meshcache_pg import MeshCache, catalog
-from tests.fixtures.fix_shop import CITY_LIST, CUSTOMER_PAGE, Shop, check, define, scalar, wait_for_lock
+from meshcache_pg.errors import LockBusy
+from tests.fixtures.fix_embedded import eventually
+from tests.fixtures.fix_shop import (
+    CITY_LIST,
+    CUSTOMER_PAGE,
+    ORDER_CARD,
+    Shop,
+    check,
+    define,
+    scalar,
+    wait_for_lock,
+    waits,
+)
 
 # The columns stay, so that the first key is answered by the function that is there by then.
 CHANGED = CUSTOMER_PAGE.replace("-- key: id", "-- key: id\n-- ttl: 1h")
@@ -67,6 +81,37 @@ def test_a_list_in_a_snapshot_from_before(shop: Shop, level: str, how: str) -> N
             raw = reading.connection.driver_connection
             assert isinstance(raw, psycopg.Connection)
             check(raw, "city_list")
+
+
+def test_a_reader_of_two_lists_is_never_the_one_that_a_deadlock_ends(shop: Shop) -> None:
+    # apply has replaced the first view and is held up at the second, while a reader of the third waits for
+    # the first; then apply comes to the third. The server looks for a circle 200 ms after the reader began
+    # to wait.
+    with shop.connect() as connection:
+        name = sql.Identifier(connection.info.dbname)
+        connection.execute(sql.SQL("alter database {} set deadlock_timeout = '200ms'").format(name))
+    reader, other = shop.connect(autocommit=False), shop.connect(autocommit=False)
+    assert reader.execute("select from meshcache.customer_page").fetchall()
+    assert other.execute("select from meshcache.city_list").fetchall()
+    with shop.engine().connect() as applying, ThreadPoolExecutor(2) as pool:
+        changed = [
+            text.replace("-- key", "-- ttl: 1h\n-- key") for text in (ORDER_CARD, CITY_LIST, CUSTOMER_PAGE)
+        ]
+        steps = catalog.plan(applying, define(*changed))
+        raw = applying.connection.driver_connection
+        assert isinstance(raw, psycopg.Connection)
+        changing = pool.submit(catalog.apply, applying, steps)
+        wait_for_lock(shop, raw)
+        reading = pool.submit(reader.execute, "select from meshcache.order_card")
+        # Unless apply has given up already.
+        eventually(lambda: waits(shop, reader) or reading.done(), "the reader waits for the first view")
+        other.rollback()
+        with suppress(LockBusy):
+            changing.result()
+            applying.rollback()
+        assert reading.result().fetchall()
+    reader.commit()
+    shop.check()
 
 
 # One takes mark tables along that nobody else reads; the other reads the same marks as another view.
