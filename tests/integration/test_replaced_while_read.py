@@ -128,3 +128,28 @@ def test_a_sweep_of_a_view_that_is_dropped_meanwhile(shop: Shop, view: str) -> N
         assert sweeping.result()["state"] in ("done", "busy")
     assert shop.sweep()["state"] == "done"
     shop.check("order_card", "city_list")
+
+
+def test_what_a_reader_does_for_the_cache_does_not_wait_for_apply(shop: Shop) -> None:
+    with (
+        MeshCache(own_engine=shop.engine()) as cache,
+        shop.engine().connect() as applying,
+        shop.engine().connect() as reading,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        cache.view("customer_page", reading).get(1)
+        cache.flush()
+        cache.view("customer_page", reading).get(1)
+        reading.rollback()
+        # As after a crash.
+        shop.run("delete from meshcache_data.epoch")
+        catalog.apply(applying, catalog.plan(applying, define(CHANGED)))
+        flushing = pool.submit(cache.flush)
+        eventually(flushing.done, "the counters are flushed or kept")
+        assert cache.counts.drain()
+        # Another view: what is replaced can only be waited for.
+        opening = pool.submit(cache.view("order_card", reading).list)
+        eventually(opening.done, "the reader has tried to open the cache")
+        applying.commit()
+    assert shop.sweep()["state"] == "done"
+    shop.check()
