@@ -14,8 +14,8 @@ from tests.consistency.harness.trouble import OF_THE_APPLICATION, is_lost, names
 from tests.consistency.harness.worker import LEVELS, Worker
 from tests.consistency.harness.workload import Step
 
-# Timeouts of the application itself, in milliseconds; it has none most of the time. A lock_timeout much shorter
-# than this also meets the server's own locks, such as that of a table, any table, that grows by a page.
+# Timeouts of the application itself, in milliseconds; it has none most of the time. A lock_timeout much
+# shorter than this also meets the server's own locks, such as that of a table that grows by a page.
 _TIMEOUTS: dict[LiteralString, tuple[int, ...]] = {
     "statement_timeout": (5, 20, 100),
     "lock_timeout": (50, 200),
