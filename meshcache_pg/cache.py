@@ -178,7 +178,7 @@ class MeshCache:
             self._open_tried = time.monotonic()
         try:
             with self._autocommit.connect() as connection:
-                maintenance.open_cache(connection)
+                maintenance.open_cache(connection, lock_ms=self.settings.lock_timeout_ms)
         except (MeshcacheError, DBAPIError, PoolTimeout) as error:
             logger.debug("the cache could not be opened: %s", error)
 
@@ -377,7 +377,12 @@ class MeshCache:
             return
         try:
             with self._fills.begin() as connection:
-                maintenance.add_counts(connection, drained)
+                maintenance.add_counts(
+                    connection,
+                    drained,
+                    statement_ms=self.settings.fill_timeout_ms,
+                    lock_ms=self.settings.lock_timeout_ms,
+                )
         except (DBAPIError, PoolTimeout) as error:
             logger.debug("counters not flushed: %s", error)
             self.counts.restore(drained)

@@ -178,27 +178,32 @@ def apply(
     """Carry out a plan in the caller's transaction; all or nothing. Returns the steps with their remarks.
 
     Needs: ownership of the source tables. Locks: SHARE ROW EXCLUSIVE on source tables whose triggers change,
-    ACCESS EXCLUSIVE on the cache's own objects that are replaced; no wait is longer than half a second
-    (LockBusy). What takes long, such as the look for keys that are not unique (`check_data`), is done before
-    any of them is taken. `settings` are those of the environment.
+    ACCESS EXCLUSIVE on the cache's own objects that are replaced; no wait is longer than half a second, and
+    all together are shorter than deadlock_timeout (LockBusy). What takes long, such as the look for keys that
+    are not unique (`check_data`), is done before any of them is taken. `settings` are those of the
+    environment.
     """
     with translated():
         require(connection)
         if all(step.action == "keep" for step in steps):
             return list(steps)
         rules = settings or load()
-        install.begin(connection)
+        patience = install.begin(connection)
         prepared = {
             number: preparing.prepare(connection, step.definition, rules, check_data=check_data)
             for number, step in enumerate(steps)
             if step.definition is not None and step.action not in ("keep", "drop")
         }
         for number, step in enumerate(steps):
+            if step.action == "drop" or number in prepared:
+                install.drop_objects(connection, step.name, patience)
+        for number, step in enumerate(steps):
             if step.action == "drop":
                 install.forget(connection, step.name)
             elif number in prepared:
                 install.install(connection, prepared[number])
-        install.sync_sources(connection, connection.scalars(text(query("catalog", "source_ids"))).all())
+        sources = connection.scalars(text(query("catalog", "source_ids"))).all()
+        install.sync_sources(connection, sources, patience)
     return [
         replace(step, remark=prepared[number].remark) if number in prepared else step
         for number, step in enumerate(steps)
@@ -261,10 +266,11 @@ def suspend(connection: Connection, tables: Sequence[str]) -> list[str]:
     names = readers(connection, tables)
     with translated():
         if names:
-            install.begin(connection)
+            patience = install.begin(connection)
             for name in names:
-                install.drop_objects(connection, name)
-            install.sync_sources(connection, connection.scalars(text(query("catalog", "source_ids"))).all())
+                install.drop_objects(connection, name, patience)
+            sources = connection.scalars(text(query("catalog", "source_ids"))).all()
+            install.sync_sources(connection, sources, patience)
     return names
 
 

@@ -120,6 +120,8 @@ class Conditions:
         self._view_id = sql.Literal(view_id)
         self._sources = _ints([*dict.fromkeys(d.source_id for d in dependencies), -view_id])
         self._name = ident(definition.name)
+        # To be cast to regclass: which table, rather than which name.
+        self.table = sql.Literal(sql.Identifier("meshcache_data", definition.name).as_string())
 
     def _link_joins(self, dependency: ResolvedDependency) -> list[sql.Composable]:
         """One join per link, from the mark `m` to the last of `l1`, `l2` …"""
@@ -231,7 +233,12 @@ class Conditions:
         session = joined([compose("fresh", "session"), *self.unchanged()])
         if self._complete:
             return compose(
-                "fresh", "usable_complete", view_id=self._view_id, sources=self._sources, session=session
+                "fresh",
+                "usable_complete",
+                view_id=self._view_id,
+                table=self.table,
+                sources=self._sources,
+                session=session,
             )
         return compose("fresh", "usable_on_demand", session=session)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, text
 
-from meshcache_pg import catalog, facts, install, measure_reads, measure_writes, preparing
+from meshcache_pg import catalog, facts, measure_reads, measure_writes, preparing
 from meshcache_pg.catalog import InstalledView
 from meshcache_pg.conditions import ResolvedDependency, ResolvedLink
 from meshcache_pg.database import translated
@@ -19,6 +19,7 @@ from meshcache_pg.dependencies import Derivation, Found, derive
 from meshcache_pg.headers import names
 from meshcache_pg.measure_reads import NotMeasured, Reads, SlowSource
 from meshcache_pg.measure_writes import Added
+from meshcache_pg.patience import LONGEST_MS
 from meshcache_pg.scopes import Refused
 from meshcache_pg.settings import Settings, load
 from meshcache_pg.sql import Identifier, query
@@ -103,7 +104,7 @@ def _explain(
     connection: Connection, view: str | Definition, settings: Settings, measure: bool
 ) -> Explanation:
     # Behind a migration that holds a table: no longer than the migration would wait for us.
-    connection.execute(text("select set_config('lock_timeout', :t, true)"), {"t": install.LOCK_TIMEOUT})
+    connection.execute(text("select set_config('lock_timeout', :t, true)"), {"t": f"{LONGEST_MS}ms"})
     subject = _subject(connection, view, settings, measure=measure)
     definition = subject.definition
     dependencies = [_dependency(subject, one) for one in subject.dependencies]

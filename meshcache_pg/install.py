@@ -2,9 +2,8 @@
 `drop`.
 
 Everything here runs in the caller's one transaction. DDL waits for locks and makes others wait behind it, so
-each wait is cut short well below deadlock_timeout (1 s by default): the application's transactions are then
-never the ones that the server's deadlock detector finds, and a caller whose attempt was cut short tries
-again.
+what others use is locked first, before anything that takes time, and with little patience (patience.py); a
+caller whose attempt was cut short tries again.
 """
 
 import json
@@ -22,6 +21,7 @@ from meshcache_pg.database import (
 )
 from meshcache_pg.definition import Definition
 from meshcache_pg.errors import NotInstalled
+from meshcache_pg.patience import FOR_WRITERS_MS, Patience
 from meshcache_pg.preparing import Prepared, definition_error
 from meshcache_pg.render import (
     CORE,
@@ -38,24 +38,24 @@ from meshcache_pg.resolve import table_columns
 from meshcache_pg.sql import made_by, query
 from meshcache_pg.sql import text as sql_text
 
-LOCK_TIMEOUT = "500ms"
-
 
 def _q(name: str) -> str:
     return query("install", name)
 
 
-def begin(connection: Connection) -> None:
+def begin(connection: Connection) -> Patience:
     """Start the DDL transaction: bounded waits, and the data schema in place."""
-    connection.execute(text("select set_config('lock_timeout', :t, true)"), {"t": LOCK_TIMEOUT})
+    patience = Patience(connection)
     connection.execute(text(_q("ensure_data")))
+    return patience
 
 
 def install(connection: Connection, prepared: Prepared) -> None:
-    """Create or replace one cached view or rollup. Marks and triggers follow in `sync_sources`."""
+    """Create one cached view or rollup, whose former objects are dropped already. Marks and triggers follow
+    in `sync_sources`.
+    """
     definition = prepared.definition
     try:
-        drop_objects(connection, definition.name)
         view_id = _register(connection, prepared)
         name = sql.Identifier(f"{definition.name}_source")
         rename = sql.SQL("alter view {} rename to {}").format(prepared.source.sql, name)
@@ -204,12 +204,17 @@ def _revoke(connection: Connection, names: Sequence[str]) -> None:
         execute_ddl(connection, f"revoke execute on function {signature} from public")
 
 
-def drop_objects(connection: Connection, name: str) -> None:
-    """Drop what one definition became, where it is there; its catalog row and its sources stay."""
+def drop_objects(connection: Connection, name: str, patience: Patience) -> None:
+    """Drop what one definition became, where it is there; its catalog row and its sources stay. To be done
+    for all of them before the first one is created: creating takes time, and dropping has to wait for locks.
+    """
     view_id = connection.scalar(text("select id from meshcache.cached_view where name = :n"), {"n": name})
-    core = [sql.Identifier(CORE, n) for n in (name, *(f"{name}_{part}" for part in VIEWS))]
-    for view in core:
-        execute_ddl(connection, sql_text(sql.SQL("drop view if exists {}").format(view)))
+    views = (name, *(f"{name}_{part}" for part in VIEWS), f"{name}_source")
+    there = set(connection.scalars(text(_q("views_there")), {"names": list(views)}))
+    *views_of_table, source = views
+    for view in views_of_table:
+        if view in there:
+            patience.run(sql_text(sql.SQL("drop view {}").format(sql.Identifier(CORE, view))))
     # After the views, which call some of them: whoever reads the views is waited for there.
     names = [*view_functions(name), *condition_functions(name)]
     for signature in connection.scalars(text(_q("functions_of")), {"names": names}).all():
@@ -220,9 +225,9 @@ def drop_objects(connection: Connection, name: str) -> None:
     )
     if kind:
         word = sql.SQL("materialized view" if kind == "m" else "table")
-        execute_ddl(connection, sql_text(sql.SQL("drop {} {}").format(word, sql.Identifier(DATA, name))))
-    source = sql.Identifier(CORE, f"{name}_source")
-    execute_ddl(connection, sql_text(sql.SQL("drop view if exists {}").format(source)))
+        patience.run(sql_text(sql.SQL("drop {} {}").format(word, sql.Identifier(DATA, name))))
+    if source in there:
+        patience.run(sql_text(sql.SQL("drop view {}").format(sql.Identifier(CORE, source))))
     if view_id is not None:
         for table in ("view_state", "counter"):
             connection.execute(
@@ -237,12 +242,11 @@ def drop_objects(connection: Connection, name: str) -> None:
 
 
 def forget(connection: Connection, name: str) -> None:
-    """Drop one cached view or rollup with its catalog row."""
-    drop_objects(connection, name)
+    """Take the catalog row of a cached view or rollup away, whose objects are dropped already."""
     connection.execute(text(_q("delete_view")), {"name": name})
 
 
-def sync_sources(connection: Connection, source_ids: Iterable[int]) -> None:
+def sync_sources(connection: Connection, source_ids: Iterable[int], patience: Patience) -> None:
     """Bring mark tables, trigger functions and triggers of source tables to what the catalog asks for.
 
     Locks each table whose triggers or trigger functions change in SHARE ROW EXCLUSIVE mode until commit: a
@@ -263,7 +267,7 @@ def sync_sources(connection: Connection, source_ids: Iterable[int]) -> None:
     # One order for everybody who locks several tables.
     for _, state, _ in sorted(work, key=lambda w: w[1].oid):
         if state.present:
-            execute_ddl(connection, f"lock table {state.name} in share row exclusive mode")
+            patience.run(f"lock table {state.name} in share row exclusive mode", FOR_WRITERS_MS)
     for source_id, state, functions in work:
         if state.used and state.present:
             for statement in functions:
@@ -276,7 +280,7 @@ def sync_sources(connection: Connection, source_ids: Iterable[int]) -> None:
             for signature in connection.scalars(text(_q("functions_of")), {"names": names}).all():
                 execute_ddl(connection, f"drop function {signature}")
     for row in unused:
-        execute_ddl(connection, f"drop table if exists meshcache.mark_{int(row.id)}")
+        patience.run(f"drop table if exists meshcache.mark_{int(row.id)}")
         connection.execute(text(_q("delete_mark")), {"id": row.id})
     for source_id, state, _ in work:
         if not state.used:
@@ -326,15 +330,15 @@ def uninstall(connection: Connection) -> None:
     view of the application's own that reads a cached view is a reason to stop, with its name, not to drop it
     too.
     """
-    connection.execute(text("select set_config('lock_timeout', :t, true)"), {"t": LOCK_TIMEOUT})
+    patience = Patience(connection)
     if not connection.scalar(text("select to_regclass('meshcache.cached_view') is not null")):
         raise NotInstalled("there is nothing to uninstall: this database has no meshcache schema")
     with translated():
         for table in connection.scalars(text(_q("watched_tables"))).all():
-            execute_ddl(connection, f"lock table {table} in access exclusive mode")
+            patience.run(f"lock table {table} in access exclusive mode")
         for source_id in connection.scalars(text("select id from meshcache.source_table order by id")).all():
             connection.execute(text(_q("drop_triggers")), {"source_id": source_id})
         for name in connection.scalars(text("select name from meshcache.cached_view order by name")).all():
-            drop_objects(connection, name)
+            drop_objects(connection, name, patience)
         execute_ddl(connection, "drop schema if exists meshcache_data cascade")
         execute_ddl(connection, "drop schema meshcache cascade")

@@ -151,7 +151,9 @@ class FillRenderer:
     def _fill_all(self) -> sql.Composed:
         function = ident(f"_{self.definition.name}_fill_all")
         if self.complete:
-            return compose("fill", "fill_all_complete", function=function, **self._writing())
+            return compose(
+                "fill", "fill_all_complete", function=function, table=self.when.table, **self._writing()
+            )
         known = [sql.SQL("{} is not null").format(sql.Identifier("s", k)) for k in self.definition.key]
         return compose(
             "fill",

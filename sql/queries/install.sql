@@ -229,6 +229,12 @@ select p.oid::regprocedure::text as signature
 from pg_proc as p
 where p.pronamespace = 'meshcache'::regnamespace and p.proname = any(:names);
 
+-- name: views_there
+-- Which of these names are views in schema meshcache.
+select c.relname
+from pg_class as c
+where c.relnamespace = 'meshcache'::regnamespace and c.relkind = 'v' and c.relname = any(:names);
+
 -- name: ensure_data
 -- Creates meshcache_data and its bookkeeping where they are missing.
 select meshcache._ensure_data();

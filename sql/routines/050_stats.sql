@@ -95,7 +95,7 @@ begin
                 v_table
             ) into rows, expired, oldest_filled_at;
             if v_view.coverage = 'complete' then
-                select s.refreshed_at, s.xmin = s.written_as and s.tableoid = s.table_oid into refreshed_at, populated
+                select s.refreshed_at, s.xmin = s.written_as and s.table_oid = v_table into refreshed_at, populated
                 from meshcache_data.view_state as s where s.view_id = v_view.id;
                 populated := coalesce(populated, false);
             else

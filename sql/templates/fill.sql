@@ -110,7 +110,7 @@ begin
     ),
     stated as (
         insert into meshcache_data.view_state as v (view_id, complete_in, complete_by, table_oid)
-        select {view_id}, moment.snapshot, moment.xid, 'meshcache_data.view_state'::regclass from moment
+        select {view_id}, moment.snapshot, moment.xid, {table}::regclass from moment
         on conflict (view_id) do update set
             complete_in = excluded.complete_in, complete_by = excluded.complete_by, written_as = null,
             table_oid = excluded.table_oid, refreshed_at = excluded.refreshed_at

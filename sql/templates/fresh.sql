@@ -113,9 +113,11 @@ select 'expression ' || d.xmin::text from pg_catalog.pg_attrdef as d where d.adr
 select 'label ' || e.xmin::text from pg_catalog.pg_enum as e where e.enumtypid = any(v.rests_on)
 
 -- part: usable_complete
+-- A snapshot from before the view was replaced sees the row that says so of the table of then, and nothing of what is
+-- in the table of now: a row counts for its own table alone.
 (
     select true from meshcache_data.view_state as v
-    where v.view_id = {view_id} and v.xmin = v.written_as and v.tableoid = v.table_oid
+    where v.view_id = {view_id} and v.xmin = v.written_as and v.table_oid = {table}::regclass
         and {session}
         and not exists (
             select from meshcache.wildcard_mark as w
