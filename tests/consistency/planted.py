@@ -3,29 +3,26 @@
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import LiteralString
 
-import psycopg
-
 from meshcache_pg.embedded import PrivateServer
 from tests.consistency import directed, plants
 from tests.consistency.checker import Checker, NotExact
+from tests.consistency.harness.options import Options, Plant
 from tests.fixtures.fix_db import Database, start_server
-
-Plant = Callable[[psycopg.Connection], None]
 
 
 @dataclass(frozen=True)
 class Aim:
-    """How a random run has to be, to come upon a mistake soon."""
+    """How a random run has to be, to come upon a mistake soon; `load` says it in the table."""
 
+    load: str = "as it is"
     faults: bool = False
-    fault_seconds: float = 4
-    workload: str = "meshhook"
+    migration_seconds: float = Options.migration_seconds
 
 
 @dataclass(frozen=True)
@@ -44,6 +41,9 @@ class Planted:
     crashes: bool = False
     restored: bool = False
 
+
+CRASHING = Aim("with crashes", faults=True)
+MIGRATING = Aim("more migrations", migration_seconds=0.1)
 
 LEAVE, DECIDE, LATE = "Writers leave marks", "Readers decide", "Resolve late"
 FILLS, INSIDE, SWEEP = "A fill remembers its snapshot", "While a statement runs", "The sweep"
@@ -72,7 +72,7 @@ PLANTED = (
         Aim(),
     ),
     Planted("no marks in a cascade", LEAVE, (plants.no_marks_in_a_cascade,), directed.cascade, Aim()),
-    Planted("no TRUNCATE trigger", LEAVE, (plants.no_truncate_trigger,), directed.truncate, Aim()),
+    Planted("no TRUNCATE trigger", LEAVE, (plants.no_truncate_trigger,), directed.truncate, MIGRATING),
     Planted(
         "no trigger for replica sessions",
         LEAVE,
@@ -99,7 +99,6 @@ PLANTED = (
         FILLS,
         (plants.older_replaces_newer, plants.no_refresh_lock),
         directed.slow_fill_across_a_refresh,
-        Aim(),
     ),
     Planted(
         "the sweep does not wait for fills",
@@ -147,7 +146,7 @@ PLANTED = (
         WIPES,
         (plants.empty_is_complete,),
         directed.crash,
-        Aim(faults=True),
+        CRASHING,
         crashes=True,
     ),
     Planted(
@@ -155,7 +154,7 @@ PLANTED = (
         WIPES,
         (plants.no_epoch_horizon,),
         directed.prepared_across_a_crash,
-        Aim(faults=True),
+        CRASHING,
         crashes=True,
     ),
     Planted(
@@ -170,7 +169,7 @@ PLANTED = (
         PARTITIONS,
         (plants.partitions_not_compared,),
         directed.partition_with_rows,
-        Aim(),
+        MIGRATING,
     ),
     Planted("expired rows served", DECIDE, (plants.expired_rows_served,), directed.expired),
 )

@@ -11,7 +11,8 @@ import pytest
 
 from meshcache_pg.embedded import Installation, PrivateServer
 from tests.consistency import directed
-from tests.consistency.planted import PLANTED, Plant, Planted, play, restored
+from tests.consistency.harness.options import Plant
+from tests.consistency.planted import PLANTED, Planted, play, restored
 from tests.fixtures.fix_db import Database, start_server
 from tests.fixtures.fix_templates import Clone, Seeds, Templates
 

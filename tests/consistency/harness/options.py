@@ -41,6 +41,8 @@ class Options:
     faults: bool = True
     # How long on average between two faults.
     fault_seconds: float = 8
+    # And between two pieces of the application's own administration.
+    migration_seconds: float = 1.2
 
 
 def chosen(majors: str | None) -> list[Installation] | None:

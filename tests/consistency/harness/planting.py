@@ -21,9 +21,9 @@ from typing import Any
 
 from meshcache_pg.embedded import Installation, PrivateServer
 from tests.consistency import directed
-from tests.consistency.harness.options import Options, chosen
+from tests.consistency.harness.options import Options, Plant, chosen
 from tests.consistency.harness.run import run
-from tests.consistency.planted import PLANTED, Aim, Plant, Planted, play, restored
+from tests.consistency.planted import PLANTED, Aim, Planted, play, restored
 from tests.fixtures.fix_db import Database, start_server
 
 # Of what noticed a mistake, in characters: a reader in Python shows the row, too.
@@ -40,13 +40,13 @@ class Found:
 
 @dataclass
 class Row:
-    """What became of one mistake. `random` is None where it was not left to random load, or not found."""
+    """What became of one mistake. `load` says what random load it was left to, if it was."""
 
     name: str
     rule: str
     schedule: str
     directed: Found | None = None
-    aimed: bool = False
+    load: str = ""
     random: Found | None = None
     problems: list[str] = field(default_factory=list)
 
@@ -94,7 +94,7 @@ def trial(planted: Planted, place: Place, random_seconds: float, seed: int) -> R
     else:
         row.directed = Found(seconds, by)
     if planted.random is not None and random_seconds:
-        row.aimed = True
+        row.load = planted.random.load
         row.random, ended = at_random(planted, place.server.installation, random_seconds, seed)
         if row.random is None:
             row.problems.append(f"not found by {random_seconds:g} s of random load {ended}".rstrip())
@@ -124,11 +124,12 @@ def at_random(
             seed=seed,
             seconds=budget - spent,
             round_seconds=budget,
-            workloads=(aim.workload,),
+            workloads=("meshhook",),
             plants=planted.plants,
             pooler=False,
             faults=aim.faults,
-            fault_seconds=aim.fault_seconds,
+            fault_seconds=4,
+            migration_seconds=aim.migration_seconds,
         )
         report = run(options, installation)
         for failure in report.failures:
@@ -150,10 +151,16 @@ def _first_line(text: str) -> str:
 
 def as_text(rows: Sequence[Row]) -> str:
     """The table."""
-    titles = ("mistake", "rule", "random load", "schedule", "noticed by")
+    titles = ("mistake", "rule", "random load", "found in", "schedule", "found in", "noticed by")
     cells = [
         titles,
-        *((row.name, row.rule, _random_cell(row), _cell(row.directed), _by(row)) for row in rows),
+        *(
+            (
+                *(row.name, row.rule, row.load or "-", _random_cell(row)),
+                *(row.schedule, _cell(row.directed), _by(row)),
+            )
+            for row in rows
+        ),
     ]
     widths = [max(len(line[n]) for line in cells) for n in range(len(titles) - 1)]
     lines = []
@@ -165,7 +172,7 @@ def as_text(rows: Sequence[Row]) -> str:
 
 
 def _random_cell(row: Row) -> str:
-    return _cell(row.random) if row.aimed else "not aimed at"
+    return _cell(row.random) if row.load else "-"
 
 
 def _cell(found: Found | None) -> str:
@@ -212,7 +219,7 @@ def main() -> int:
 
 
 def _told(row: Row) -> Row:
-    sys.stderr.write(f"  {row.name}: random load {_random_cell(row)}, schedule {_cell(row.directed)}\n")
+    sys.stderr.write(f"  {row.name}: {_random_cell(row)} by random load, {_cell(row.directed)} by schedule\n")
     sys.stderr.flush()
     return row
 
