@@ -105,14 +105,12 @@ PLANTED = (
         SWEEP,
         (plants.no_barrier, plants.no_refresh_lock),
         directed.slow_fill_across_a_sweep,
-        Aim(),
     ),
     Planted(
         "fills take no lock",
         SWEEP,
         (plants.no_fill_lock, plants.no_refresh_lock),
         directed.slow_fill_across_a_sweep,
-        Aim(),
     ),
     Planted(
         "marks of open transactions deleted",

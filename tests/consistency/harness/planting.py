@@ -119,11 +119,12 @@ def at_random(
     """
     aim = planted.random or Aim()
     spent, ended = 0.0, ""
-    while spent < budget:
+    until = time.monotonic() + budget
+    while (left := until - time.monotonic()) > 0:
         options = Options(
             seed=seed,
-            seconds=budget - spent,
-            round_seconds=budget,
+            seconds=left,
+            round_seconds=left,
             workloads=("meshhook",),
             plants=planted.plants,
             pooler=False,
@@ -135,10 +136,10 @@ def at_random(
         for failure in report.failures:
             if failure.kind == "wrong row":
                 return Found(spent + failure.after_seconds, _first_line(failure.text)), ""
-        if not report.failures:
-            break
-        ended = f"(a run ended with: {report.failures[0].kind}, {_first_line(report.failures[0].text)})"
-        spent += max(1.0, report.failures[0].after_seconds)
+        if report.failures:
+            spent += report.failures[0].after_seconds
+            first = f"{report.failures[0].kind}, {_first_line(report.failures[0].text)}"
+            ended = f"(a run ended with: {first})"
         seed += 1
     return None, ended
 
@@ -229,7 +230,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--seconds",
         type=float,
-        default=120,
+        default=180,
         help="how long random load may take to find a mistake, 0 to leave it out (default: %(default)s)",
     )
     parser.add_argument(
