@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from meshcache_pg.embedded import Installation, PrivateServer
-from tests.consistency import directed
+from tests.consistency import directed, plants
 from tests.consistency.harness.options import Plant
 from tests.consistency.planted import PLANTED, Planted, play, restored
 from tests.fixtures.fix_db import Database, start_server
@@ -87,6 +87,16 @@ def test_a_mistake_is_found_after_a_restore(
         assert play(planted, copy, ()) is None
         # Nobody has opened the cache: everything that was brought along is still there.
         assert play(planted, copy, planted.plants) is not None
+
+
+@pytest.mark.newest_major
+def test_a_patch_without_its_text_is_an_error(ready: Database) -> None:
+    connection = ready.connect()
+    # What is patched already is no longer there.
+    for plant in (plants.no_barrier, plants.expired_rows_served, plants.no_truncate_trigger):
+        plant(connection)
+        with pytest.raises(AssertionError, match="any more"):
+            plant(connection)
 
 
 def test_the_rules_are_explained() -> None:
