@@ -1,13 +1,14 @@
 """A short run of the consistency harness, and what it says of a cache with a broken rule."""
 
-import psycopg
 import pytest
 
 from meshcache_pg.embedded import Installation
+from tests.consistency import plants
 from tests.consistency.harness.options import Options
+from tests.consistency.harness.planting import at_random
 from tests.consistency.harness.report import Report
 from tests.consistency.harness.run import run
-from tests.fixtures.fix_cache import replace_function
+from tests.consistency.planted import PLANTED, Planted
 
 STRIKES = ("kill -9 of the server", "kill -9 of a client", "connection cut", "kill -9 of a backend")
 
@@ -36,22 +37,22 @@ def test_five_minutes_find_nothing(installation: Installation) -> None:
     assert report.hits > report.reads * 0.3
 
 
-def no_marks_of_runs(connection: psycopg.Connection) -> None:
-    """An UPDATE of runs leaves no mark."""
-    row = connection.execute(
-        "select s.id from meshcache.source_table as s where s.relation = 'workflow_runs'::regclass"
-    ).fetchone()
-    assert row is not None
-    replace_function(connection, f"_mark_{row[0]}_update", "limit 1000 + 1", "limit 0")
-
-
 @pytest.mark.newest_major
 def test_a_broken_rule_is_found(installation: Installation) -> None:
     options = Options(
-        seed=3, reads=200_000, workloads=("meshhook",), plants=(no_marks_of_runs,), faults=False, pooler=False
+        seed=3, reads=200_000, workloads=("meshhook",), plants=(plants.no_marks,), faults=False, pooler=False
     )
     report = run(options, installation)
     assert report.unequal
     failure = next(failure for failure in report.failures if failure.kind == "wrong row")
-    assert "run" in failure.text
     assert failure.evidence
+
+
+AIMED = [planted for planted in PLANTED if planted.random is not None]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("planted", AIMED, ids=lambda one: one.name)
+def test_random_load_finds_a_mistake(installation: Installation, planted: Planted) -> None:
+    found, ended = at_random(planted, installation, 180, seed=4)
+    assert found is not None, ended

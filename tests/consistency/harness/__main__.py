@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from random import SystemRandom
 
-from meshcache_pg.embedded import Installation, find_installations
+from meshcache_pg.embedded import Installation
 from tests.consistency.harness.cached import Cached
-from tests.consistency.harness.options import Options, Plant
+from tests.consistency.harness.options import Options, Plant, chosen
 from tests.consistency.harness.report import Report
 from tests.consistency.harness.run import run
 from tests.consistency.harness.subject import Subject
@@ -27,16 +27,10 @@ def main() -> int:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     # A shell starts its background jobs with SIGINT ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    found = {one.major: one for one in find_installations()}
-    majors = [int(major) for major in arguments.pg.split(",")] if arguments.pg else sorted(found)
-    missing = [major for major in majors if major not in found]
-    if missing or not majors:
-        there = ", ".join(map(str, found)) or "none"
-        sys.stderr.write(
-            f"error: PostgreSQL {arguments.pg or 'of any major'} is asked for; found here: {there}\n"
-        )
+    installations = chosen(arguments.pg)
+    if installations is None:
         return 2
-    reports = [_run(arguments, found[major]) for major in majors]
+    reports = [_run(arguments, installation) for installation in installations]
     if arguments.json:
         Path(arguments.json).write_text(
             json.dumps([report.as_json() for report in reports], indent=1) + "\n", "utf-8"

@@ -14,7 +14,7 @@ class Migrator(Worker):
     role = "migrate"
 
     def turn(self, connection: psycopg.Connection) -> None:
-        self.pause(1.2)
+        self.pause(self.site.options.migration_seconds)
         if self.chance(0.5):
             self._transaction(connection, trim=True)
             return

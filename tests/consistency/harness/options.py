@@ -1,10 +1,13 @@
-"""What a run is asked to do."""
+"""What a run is asked to do, and on which servers."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import psycopg
+
+from meshcache_pg.embedded import Installation, find_installations
 
 if TYPE_CHECKING:
     from tests.consistency.harness.subject import Subject
@@ -38,3 +41,16 @@ class Options:
     faults: bool = True
     # How long on average between two faults.
     fault_seconds: float = 8
+    # And between two pieces of the application's own administration.
+    migration_seconds: float = 1.2
+
+
+def chosen(majors: str | None) -> list[Installation] | None:
+    """The installations of majors given as 15,18, or all; None, and a message, if one is missing."""
+    found = {one.major: one for one in find_installations()}
+    wanted = [int(major) for major in majors.split(",")] if majors else sorted(found)
+    if not wanted or any(major not in found for major in wanted):
+        there = ", ".join(map(str, found)) or "none"
+        sys.stderr.write(f"error: PostgreSQL {majors or 'of any major'} is asked for; found here: {there}\n")
+        return None
+    return [found[major] for major in wanted]

@@ -1,0 +1,247 @@
+"""Which mistake breaks which rule, and what must find it: a written schedule, and mostly random load, too."""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import LiteralString
+
+from meshcache_pg.embedded import PrivateServer
+from tests.consistency import directed, plants
+from tests.consistency.checker import Checker, NotExact
+from tests.consistency.harness.options import Options, Plant
+from tests.fixtures.fix_db import Database, start_server
+
+
+@dataclass(frozen=True)
+class Aim:
+    """How a random run has to be, to come upon a mistake soon; `load` says it in the table."""
+
+    load: str = "as it is"
+    faults: bool = False
+    migration_seconds: float = Options.migration_seconds
+
+
+@dataclass(frozen=True)
+class Planted:
+    """One mistake. `plants` has more than one function where the cache has two rules against one flaw: then
+    each of them alone does no harm, which the tests show, too. `rule` is a heading of
+    docs/explanation/consistency.md.
+    """
+
+    name: str
+    rule: str
+    plants: tuple[Plant, ...]
+    schedule: directed.Schedule
+    # None: random load has no such moment, or too rarely.
+    random: Aim | None = None
+    crashes: bool = False
+    restored: bool = False
+
+
+CRASHING = Aim("with crashes", faults=True)
+MIGRATING = Aim("more migrations", migration_seconds=0.1)
+
+LEAVE, DECIDE, LATE = "Writers leave marks", "Readers decide", "Resolve late"
+FILLS, INSIDE, SWEEP = "A fill remembers its snapshot", "While a statement runs", "The sweep"
+COMPLETE, WIPES, PARTITIONS = "Complete views", "Wipes and copies", "Partitions"
+
+PLANTED = (
+    Planted("a statement leaves no mark", LEAVE, (plants.no_marks,), directed.plain_update, Aim()),
+    Planted(
+        "the new value is marked, the old one not",
+        LEAVE,
+        (plants.only_new_values,),
+        directed.an_item_in_another_box,
+        Aim(),
+    ),
+    Planted(
+        "equal values are taken for unchanged",
+        LEAVE,
+        (plants.equal_values_unmarked,),
+        directed.an_equal_number,
+    ),
+    Planted(
+        "too many values, and no wildcard",
+        LEAVE,
+        (plants.no_wildcard_over_the_limit,),
+        directed.many_values_at_once,
+        Aim(),
+    ),
+    Planted("no marks in a cascade", LEAVE, (plants.no_marks_in_a_cascade,), directed.cascade, Aim()),
+    Planted("no TRUNCATE trigger", LEAVE, (plants.no_truncate_trigger,), directed.truncate, MIGRATING),
+    Planted(
+        "no trigger for replica sessions",
+        LEAVE,
+        (plants.no_replica_trigger,),
+        directed.write_as_replica,
+        Aim(),
+    ),
+    Planted("look-up at write time", LATE, (plants.lookup_at_write_time,), directed.child_and_parent),
+    Planted("no guard inside a statement", INSIDE, (plants.no_guard,), directed.read_inside_a_statement),
+    Planted(
+        "fills after writes, own marks not told",
+        DECIDE,
+        (plants.fills_after_writes, plants.own_marks_not_told),
+        directed.write_around_a_fill,
+    ),
+    Planted(
+        "fills in the caller's old snapshot",
+        FILLS,
+        (plants.fills_in_old_snapshots,),
+        directed.fill_in_an_old_snapshot,
+    ),
+    Planted(
+        "an older fill replaces a newer row",
+        FILLS,
+        (plants.older_replaces_newer, plants.no_refresh_lock),
+        directed.slow_fill_across_a_refresh,
+    ),
+    Planted(
+        "the sweep does not wait for fills",
+        SWEEP,
+        (plants.no_barrier, plants.no_refresh_lock),
+        directed.slow_fill_across_a_sweep,
+    ),
+    Planted(
+        "fills take no lock",
+        SWEEP,
+        (plants.no_fill_lock, plants.no_refresh_lock),
+        directed.slow_fill_across_a_sweep,
+    ),
+    Planted(
+        "marks of open transactions deleted",
+        SWEEP,
+        (plants.no_horizon,),
+        directed.commit_inside_a_sweep,
+        Aim(),
+    ),
+    Planted(
+        "marks of prepared transactions deleted",
+        SWEEP,
+        (plants.no_horizon,),
+        directed.commit_prepared_inside_a_sweep,
+    ),
+    Planted(
+        "marks deleted before all views are resolved",
+        SWEEP,
+        (plants.marks_deleted_too_early,),
+        directed.write_and_sweep,
+        Aim(),
+    ),
+    Planted(
+        "a list that does not look for marks",
+        COMPLETE,
+        (plants.quiet_without_a_look,),
+        directed.plain_update,
+        Aim(),
+    ),
+    Planted(
+        '"empty" taken for "complete"',
+        WIPES,
+        (plants.empty_is_complete,),
+        directed.crash,
+        CRASHING,
+        crashes=True,
+    ),
+    Planted(
+        "no horizon of the epoch",
+        WIPES,
+        (plants.no_epoch_horizon,),
+        directed.prepared_across_a_crash,
+        CRASHING,
+        crashes=True,
+    ),
+    Planted(
+        "restored rows trusted",
+        WIPES,
+        (plants.restored_rows_trusted,),
+        directed.write_after_a_restore,
+        restored=True,
+    ),
+    Planted(
+        "partitions not compared",
+        PARTITIONS,
+        (plants.partitions_not_compared,),
+        directed.partition_with_rows,
+        MIGRATING,
+    ),
+    Planted("expired rows served", DECIDE, (plants.expired_rows_served,), directed.expired),
+)
+
+
+def play(planted: Planted, database: Database, mistakes: Sequence[Plant]) -> NotExact | None:
+    """Plant some mistakes in a warm database and run the schedule; what it found, None for nothing.
+
+    A schedule with a crash wants a server that nobody else is on, one about restored rows wants `restored`.
+    """
+    with database.connect() as connection:
+        checker = Checker.of(connection)
+        checker.assert_exact(connection)
+        if not planted.restored:
+            cold = {view for view in checker.views if not checker.origins[f"{view} hit"]}
+            assert cold <= {"for_a_while"}, f"not warm: {cold}"
+        for plant in mistakes:
+            plant(connection)
+
+    def check(*views: str) -> None:
+        with database.connect() as reader:
+            checker.assert_exact(reader, *views)
+
+    try:
+        planted.schedule(database, check)
+    except NotExact as error:
+        return error
+    return None
+
+
+@contextmanager
+def restored(database: Database, seed: Path | None = None) -> Iterator[Database]:
+    """A dump of the database in another cluster, whose transaction ids are far behind.
+
+    `seed` is what that cluster begins with, as PrivateServer has it.
+    """
+    assert isinstance(database.server, PrivateServer)
+    installation = database.server.installation
+    with database.connect() as connection:
+        connection.execute(_BURN)
+        directed.warm(connection)
+    with ExitStack() as opened:
+        server = opened.enter_context(start_server(installation, seed=seed))
+        dsn = server.create_database("copy")
+        directory = Path(opened.enter_context(tempfile.TemporaryDirectory()))
+        dump = str(directory / "dump")
+        for program, *arguments in (
+            ("pg_dump", "-f", dump, "-d", database.dsn),
+            ("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", dump, "-o", os.devnull, "-d", dsn),
+        ):
+            subprocess.run([installation.program(program), *arguments], check=True)
+        copy = Database(server, "copy", opened)
+        ahead, behind = (_next_xid(one) for one in (database, copy))
+        assert ahead > behind + 100, (ahead, behind)
+        yield copy
+
+
+# Subtransactions use up ids far faster than transactions do.
+_BURN: LiteralString = """
+create table burnt (n integer);
+do $$ begin
+    for n in 1..3000 loop
+        begin
+            insert into burnt values (n);
+        exception when division_by_zero then null;
+        end;
+    end loop;
+end $$
+"""
+
+
+def _next_xid(database: Database) -> int:
+    with database.connect() as connection:
+        row = connection.execute("select pg_snapshot_xmax(pg_current_snapshot())::text::bigint").fetchone()
+    assert row is not None
+    number: int = row[0]
+    return number
