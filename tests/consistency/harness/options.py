@@ -38,7 +38,7 @@ class Options:
     plants: tuple[Plant, ...] = ()
     pooler: bool = True
     faults: bool = True
-    # TRUNCATE and partition DDL; prepared transactions of the writers.
+    # Whether there are TRUNCATE and partition DDL, and prepared transactions.
     migrations: bool = True
     two_phase: bool = True
     # Of the server, beside those that every run has.

@@ -150,7 +150,7 @@ class _Round:
         writers = 2 if site.workload.name == "generated" else 4
         return [
             *(Writer(site, number) for number in range(writers)),
-            *([Migrator(site)] if self._options.migrations else []),
+            Migrator(site),
             Resolver(site),
             Monitor(site),
             *self._options.subject.workers(site),

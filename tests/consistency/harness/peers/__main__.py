@@ -51,6 +51,8 @@ def options_for(peer: Peer, seed: int, seconds: float) -> Options:
 def main() -> int:
     """The command."""
     arguments = _arguments()
+    # Everybody is a thread of this process: nobody's message is to be late because another one computes.
+    sys.setswitchinterval(0.0005)
     # A shell starts its background jobs with SIGINT ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     found = {one.major: one for one in find_installations()}
