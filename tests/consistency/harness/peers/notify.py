@@ -125,7 +125,11 @@ class Notify(Peer):
             self.cache.drop(notification.payload)
         else:
             raise AssertionError(f"no notification for {_PATIENCE_SECONDS} s")
-        self._listening.close()
+
+    def settle(self, site: Site) -> None:
+        super().settle(site)
+        if self._listening is not None:
+            self._listening.close()
 
     def client(self, site: Site) -> ProcessClient:
         del site

@@ -69,6 +69,7 @@ class Ours(Peer):
 
     def install(self, site: Site) -> None:
         Cached().install(site)
+        self.come_to_rest(site)
 
     def workers(self, site: Site) -> Sequence[Worker]:
         return [Sweeper(site), *super().workers(site)]
