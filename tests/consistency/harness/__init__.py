@@ -18,6 +18,7 @@ is compared once more, and the ledger says whether a committed transaction was l
     faults, victim, pooler   what is killed, and PgBouncer
     monitor, serverlog       who waits for which lock, and what the server says of it
     tally, report            the counts, and the page made of them
+    peers                    the same writers under the usual other caches, and a table of how stale they are
 
 Two things can be exchanged.
 
