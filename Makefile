@@ -18,7 +18,8 @@ export PIP_NO_INPUT := 1
 export LC_ALL := C.UTF-8
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full consistency consistency-plants lint format build check-wheel docs-check constraints clean
+.PHONY: help demo test test-full consistency consistency-plants consistency-peers lint format build check-wheel \
+	docs-check constraints clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -33,9 +34,12 @@ test-full: $(INSTALLED) ## the same with the slow tests
 	@$(BIN)/pytest $(XDIST) $(ARGS)
 
 # Minutes on each major. SEED=, PG=15,18 and JSON=report.json go on to the command.
-MINUTES ?= 2
 consistency: $(INSTALLED) ## try to break the promise: MINUTES=10 PG=15,18 SEED=1 JSON=file, all optional
-	@$(BIN)/python -m tests.consistency.harness --minutes $(MINUTES) \
+	@$(BIN)/python -m tests.consistency.harness --minutes $(or $(MINUTES),2) \
+		$(if $(PG),--pg $(PG)) $(if $(SEED),--seed $(SEED)) $(if $(JSON),--json $(JSON)) $(ARGS)
+
+consistency-peers: $(INSTALLED) ## other ways to keep a cache under the same checker: MINUTES=1 for each, PG=18 SEED=1 JSON=file
+	@$(BIN)/python -m tests.consistency.harness.peers --minutes $(or $(MINUTES),1) \
 		$(if $(PG),--pg $(PG)) $(if $(SEED),--seed $(SEED)) $(if $(JSON),--json $(JSON)) $(ARGS)
 
 consistency-plants: $(INSTALLED) ## see whether it finds planted mistakes: PG=15,18 SEED=1 JSON=file, all optional

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What a bare Debian or Ubuntu lacks: make, a Python that can make environments, a second PostgreSQL major beside
-# the 18 that comes with the embedded wheel, and PgBouncer, without which a part of one test is left out. Does
-# nothing where all of it is there.
+# the 18 that comes with the embedded wheel, and PgBouncer and Redis, without which a part of one test and one of
+# the compared caches are left out. Does nothing where all of it is there.
 set -euo pipefail
 shopt -s nullglob
 
@@ -13,6 +13,7 @@ majors=(/usr/lib/postgresql/1[3-7]/bin/postgres)
 
 optional=()
 PATH=$PATH:/usr/sbin command -v pgbouncer >/dev/null || optional+=(pgbouncer)
+command -v redis-server >/dev/null || optional+=(redis-server)
 
 if [ ${#missing[@]} -eq 0 ] && [ ${#optional[@]} -eq 0 ]; then
     echo "nothing to install; system PostgreSQL: ${majors[*]}"
@@ -28,7 +29,7 @@ fi
 install -d /etc/postgresql-common/createcluster.d
 echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.d/no-main-cluster.conf
 
-# PgBouncer's would be started at once.
+# PgBouncer's and Redis's would be started at once.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
     trap 'rm -f "$policy"' EXIT

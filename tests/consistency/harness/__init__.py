@@ -19,6 +19,7 @@ is compared once more, and the ledger says whether a committed transaction was l
     monitor, serverlog       who waits for which lock, and what the server says of it
     tally, report            the counts, and the page made of them
     planting                 a command of its own: finds the harness what it is there to find?
+    peers                    the same writers under the usual other caches, and a table of how stale they are
 
 Two things can be exchanged.
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import psycopg
 from sqlalchemy import Connection
 
 from meshcache_pg import MeshCache, catalog, migrate
@@ -94,11 +95,7 @@ class Cached(Subject):
             if not site.options.plants and not site.whole:
                 with MeshCache(own_engine=site.engine("apply")) as cache:
                     cache.apply(list(site.workload.definitions))
-            for again in range(20):
-                row = connection.execute("call meshcache.sweep()").fetchone()
-                if row is not None and row[0]["state"] == "done":
-                    break
-                assert again < 19, f"nobody is there any more, and the sweep does not end: {row}"
+            sweep_to_the_end(connection)
             checker = Checker.of(connection)
             for view in checker.views:
                 connection.execute("call meshcache.refresh(%s, null, 'all', 5)", (view,))
@@ -110,6 +107,15 @@ class Cached(Subject):
             site.tally.add("rounds", "hits at their ends", checker.origins["hit"])
             site.tally.add("rounds", "other answers at their ends", checker.origins["bypass"])
             site.tally.take(checker, checker.views)
+
+
+def sweep_to_the_end(connection: psycopg.Connection) -> None:
+    """With nobody at work: sweep until nothing is left to do, which must not take long."""
+    for again in range(20):
+        row = connection.execute("call meshcache.sweep()").fetchone()
+        if row is not None and row[0]["state"] == "done":
+            break
+        assert again < 19, f"nobody is there any more, and the sweep does not end: {row}"
 
 
 def _answer(result: Result[Row]) -> Answer:

@@ -1,7 +1,7 @@
 """What a run is asked to do, and on which servers."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,8 @@ class Options:
     seed: int
     seconds: float = 120
     reads: int | None = None
+    # So many rounds of `round_seconds` each, whatever else it takes, instead of `seconds`.
+    rounds: int | None = None
     # Faults by their names in faults.KINDS, spread over the reads; without `reads` they come at random.
     strikes: tuple[str, ...] = ()
     # A round's database grows and shrinks at random; a new one keeps its size near what it was made for.
@@ -39,6 +41,11 @@ class Options:
     plants: tuple[Plant, ...] = ()
     pooler: bool = True
     faults: bool = True
+    # Whether there are TRUNCATE and partition DDL, and prepared transactions.
+    migrations: bool = True
+    two_phase: bool = True
+    # Of the server, beside those that every run has.
+    settings: Mapping[str, str] = field(default_factory=dict)
     # How long on average between two faults.
     fault_seconds: float = 8
     # And between two pieces of the application's own administration.

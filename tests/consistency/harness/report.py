@@ -11,6 +11,9 @@ from tests.consistency.harness.tally import Tally
 # "At no point does a reader, writer or fill wait longer than this for a lock of the cache."
 LONGEST_WAIT_SECONDS = 1.0
 
+# The largest wait that the server's log has of a client, with the subject in what it says of it.
+WAITS_FOR_THE_SUBJECT = "a client waits for the subject, says the server"
+
 
 @dataclass
 class Report:

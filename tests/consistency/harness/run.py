@@ -15,10 +15,11 @@ from tests.consistency.harness.faults import Faults
 from tests.consistency.harness.ledger import LostWrites
 from tests.consistency.harness.meshhook import MeshHook
 from tests.consistency.harness.migrator import Migrator
-from tests.consistency.harness.monitor import Monitor
+from tests.consistency.harness.monitor import CLIENTS, Monitor
 from tests.consistency.harness.options import Options
+from tests.consistency.harness.peers.workload import PeersWorkload
 from tests.consistency.harness.pooler import find_pooler, pooled_dsn, pooler, pooler_version
-from tests.consistency.harness.report import LONGEST_WAIT_SECONDS, Report
+from tests.consistency.harness.report import LONGEST_WAIT_SECONDS, WAITS_FOR_THE_SUBJECT, Report
 from tests.consistency.harness.resolver import Resolver, prepared
 from tests.consistency.harness.schemas import Generated
 from tests.consistency.harness.serverlog import PREFIX, ServerLog, deadlock_with_the_cache, long_wait
@@ -52,7 +53,7 @@ def run(options: Options, installation: Installation, talk: Talk = lambda _: Non
     report = Report(options.seed, options.subject.name, versions)
     began = time.monotonic()
     with ExitStack() as stack:
-        server = stack.enter_context(PrivateServer(installation, settings=SETTINGS))
+        server = stack.enter_context(PrivateServer(installation, settings=SETTINGS | dict(options.settings)))
         program = find_pooler() if options.pooler else None
         directory = None
         if program is not None:
@@ -76,10 +77,16 @@ def run(options: Options, installation: Installation, talk: Talk = lambda _: Non
     return report
 
 
+def _workload(name: str, seed: str, *, calls_cache: bool) -> Workload:
+    if name == "generated":
+        return Generated(seed)
+    return PeersWorkload() if name == "peers" else MeshHook(calls_cache=calls_cache)
+
+
 def _is_done(options: Options, report: Report, seconds: float) -> bool:
-    if options.reads is None:
-        return seconds >= options.seconds
-    return report.rounds == 1
+    if options.reads is not None:
+        return report.rounds == 1
+    return report.rounds >= options.rounds if options.rounds else seconds >= options.seconds
 
 
 class _Round:
@@ -126,11 +133,7 @@ class _Round:
                 self._server.drop_database(site.name)
 
     def _make(self, workload_name: str) -> Site:
-        workload: Workload
-        if workload_name == "meshhook":
-            workload = MeshHook(calls_cache=self._options.subject.changes)
-        else:
-            workload = Generated(self._seed)
+        workload = _workload(workload_name, self._seed, calls_cache=self._options.subject.changes)
         name = f"{workload_name}_{uuid.uuid4().hex[:12]}"
         dsn = self._server.create_database(name)
         workload.create(dsn)
@@ -144,7 +147,7 @@ class _Round:
         return site
 
     def _workers(self, site: Site) -> Sequence[Worker]:
-        writers = 4 if site.workload.name == "meshhook" else 2
+        writers = 2 if site.workload.name == "generated" else 4
         return [
             *(Writer(site, number) for number in range(writers)),
             Migrator(site),
@@ -170,12 +173,15 @@ class _Round:
                         struck += 1
                 elif reads >= self._options.reads:
                     return
-            elif now - began >= self._options.round_seconds or now - self._began >= self._options.seconds:
+            elif now - began >= self._options.round_seconds or self._is_time_over(now):
                 return
             elif self._options.faults and now - last >= pause:
                 self._faults.strike(sites)
                 last, pause = time.monotonic(), self._faults.pause(self._options.fault_seconds)
             sites[0].stop.wait(0.05)
+
+    def _is_time_over(self, now: float) -> bool:
+        return self._options.rounds is None and now - self._began >= self._options.seconds
 
     def _settle(self, site: Site) -> None:
         """With nobody at work: end what is prepared, compare everything, look for what was committed."""
@@ -198,6 +204,9 @@ class _Round:
             if waited is not None:
                 role = message.role.removeprefix("mc ") or "pgbouncer"
                 self._report.tally.largest(f"{role} waits, says the server", *waited)
+                if role in CLIENTS and self._options.subject.is_named_in(message.whole):
+                    self._report.tally.add("waits for the subject, says the server", role)
+                    self._report.tally.largest(WAITS_FOR_THE_SUBJECT, waited[0], f"{role}: {waited[1]}")
             if deadlock_with_the_cache(message):
                 text = f"{message.role}: {message.whole}"
                 self._report.failures.append(Failure("deadlock with the cache", "", message.role, text, 0))

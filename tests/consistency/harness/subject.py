@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import psycopg
+
     from tests.consistency.harness.site import Site
     from tests.consistency.harness.worker import Worker
     from tests.consistency.harness.workload import Step
@@ -15,18 +17,30 @@ class Hook:
     def wrote(self, step: "Step") -> None:
         """Called within the writer's transaction after each of its statements that succeeded."""
 
+    def ending(self, connection: "psycopg.Connection") -> None:
+        """Called within the writer's transaction as its last statement before `commit` or `prepare`."""
+
     def ended(self, *, committed: bool) -> None:
         """Called after the transaction has ended; a prepared one ends when it was resolved, elsewhere."""
+
+    def close(self) -> None:
+        """The writer has ended."""
 
 
 class Subject:
     """No cache at all: the application alone, as a measure for what is the application's own."""
 
     name = "source"
-    # Whether a difference ends the run.
+    # Whether a difference ends the run, and an error of a writer that it would not have otherwise.
     exact = True
+    # What the server names when a lock or an error has to do with the subject.
+    words: tuple[str, ...] = ()
     # Whether definitions may be changed while the site works.
     changes = False
+
+    def is_named_in(self, text: str) -> bool:
+        """Whether a message of the server has to do with the subject."""
+        return any(word in text for word in self.words)
 
     def install(self, site: "Site") -> None:
         """Put into the site's database whatever is needed; called once, before anybody works."""

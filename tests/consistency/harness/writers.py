@@ -39,6 +39,12 @@ class Writer(Worker):
         self._eye = Eye(self) if site.options.subject.changes else None
         self._savepoints = 0
 
+    def run(self) -> None:
+        try:
+            super().run()
+        finally:
+            self._hook.close()
+
     def work(self, connection: psycopg.Connection) -> None:
         connection.execute(_PATIENCE)
         super().work(connection)
@@ -125,8 +131,15 @@ class Writer(Worker):
         self.note(f"{what}: {state} {error.diag.message_primary}")
         self.site.tally.add("errors of writers", state)
         self.site.tally.add("errors of writers by statement", f"{state} {what}")
+        subject = self.site.options.subject
+        # A conflict of SERIALIZABLE reads is reported by whichever statement comes next.
+        if subject.is_named_in(f"{error} {error.diag.context or ''}") and (
+            error.diag.source_file != "predicate.c"
+        ):
+            self.site.tally.add("errors of writers in the subject", state)
         # What it asks of a cached view that is being changed.
-        if what.startswith("invalidate") and (isinstance(error, AWAY) or state.startswith("MC")):
+        gone = what.startswith("invalidate") and (isinstance(error, AWAY) or state.startswith("MC"))
+        if gone or not subject.exact:
             return
         own_timeout = state in ("57014", "40001")
         if not isinstance(error, OF_THE_APPLICATION) or (names_the_cache(error) and not own_timeout):
@@ -168,13 +181,15 @@ class Writer(Worker):
         return False
 
     def _end(self, connection: psycopg.Connection, entry: Entry) -> str:
-        how = self.random.choices(("commit", "rollback", "prepare transaction"), (0.75, 0.13, 0.12))[0]
+        two_phase = 0.12 if self.site.options.two_phase else 0
+        how = self.random.choices(("commit", "rollback", "prepare transaction"), (0.75, 0.13, two_phase))[0]
         try:
             if how == "rollback":
                 connection.execute("rollback")
                 return "undone"
             self.doing = "ledger"
             self.site.ledger.write(connection, entry)
+            self._hook.ending(connection)
             self.doing = how
             if how == "commit":
                 connection.execute("commit")
