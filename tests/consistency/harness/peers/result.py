@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import ceil
 from typing import Any
 
 from tests.consistency.harness.report import WAITS_FOR_THE_SUBJECT, Report
@@ -42,7 +43,7 @@ class Line:
             return "nothing was read"
         if self.stale:
             return f"{self.stale / self.reads * 1e6:,.0f}"
-        return f"0 (< {3e6 / self.reads:,.0f})"
+        return f"0 (< {ceil(3e6 / self.reads):,})"
 
     def retries(self, errors: Mapping[str, int]) -> str:
         """40001 and 40P01 of writers among some errors, in a thousand transactions."""
