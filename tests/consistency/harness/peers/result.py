@@ -1,7 +1,8 @@
 """The table that a comparison of the peers ends with: one line for each, as Markdown and as JSON."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import ceil
 from typing import Any
 
 from tests.consistency.harness.report import WAITS_FOR_THE_SUBJECT, Report
@@ -42,12 +43,12 @@ class Line:
             return "nothing was read"
         if self.stale:
             return f"{self.stale / self.reads * 1e6:,.0f}"
-        return f"0 (< {3e6 / self.reads:,.0f})"
+        return f"0 (< {ceil(3e6 / self.reads):,})"
 
-    @property
-    def retries(self) -> float:
-        """40001 and 40P01 of writers, in a thousand transactions."""
-        return (self.errors["40001"] + self.errors["40P01"]) / max(1, self.transactions) * 1000
+    def retries(self, errors: Mapping[str, int]) -> str:
+        """40001 and 40P01 of writers among some errors, in a thousand transactions."""
+        found = errors["40001"] + errors["40P01"]
+        return f"{found / max(1, self.transactions) * 1000:.1f}" if found else "0"
 
     def as_json(self) -> dict[str, Any]:
         """For other programs."""
@@ -92,15 +93,14 @@ def as_markdown(lines: Iterable[Line]) -> str:
 
 
 def _row(one: Line) -> str:
-    own = one.own_errors["40001"] + one.own_errors["40P01"]
     cells = [
         one.title,
         f"{one.reads:,}",
         f"{one.hits / max(1, one.reads):.0%}",
         one.stale_per_million,
         f"{one.stale_at_rest:,} of {one.at_rest:,} keys",
-        f"{one.retries:.1f}",
-        f"{own:,}",
+        one.retries(one.errors),
+        one.retries(one.own_errors),
         f"{one.longest_wait:.2f} s" if one.longest_wait else "none seen",
     ]
     return f"| {' | '.join(cells)} |"
