@@ -178,7 +178,7 @@ class MeshCache:
             self._open_tried = time.monotonic()
         try:
             with self._autocommit.connect() as connection:
-                maintenance.open_cache(connection)
+                maintenance.open_cache(connection, lock_ms=self.settings.lock_timeout_ms)
         except (MeshcacheError, DBAPIError, PoolTimeout) as error:
             logger.debug("the cache could not be opened: %s", error)
 
@@ -207,8 +207,13 @@ class MeshCache:
         """
         with self.begin() as connection:
             steps = catalog.plan(connection, definitions, prune=prune)
-        self._retried(lambda connection: catalog.check(connection, steps))
-        return steps
+        found: list[Step] = []
+
+        def attempt(connection: Connection) -> None:
+            found[:] = catalog.check(connection, steps, self.settings)
+
+        self._retried(attempt)
+        return found
 
     def apply(self, definitions: Sequence[Definition], *, prune: bool = False) -> list[Step]:
         """Bring the database to what is declared, in one transaction; returns the steps that were taken.
@@ -218,8 +223,8 @@ class MeshCache:
         taken: list[Step] = []
 
         def attempt(connection: Connection) -> None:
-            taken[:] = catalog.plan(connection, definitions, prune=prune)
-            catalog.apply(connection, taken)
+            steps = catalog.plan(connection, definitions, prune=prune)
+            taken[:] = catalog.apply(connection, steps, self.settings)
 
         self._retried(attempt)
         for step in taken:
@@ -234,7 +239,7 @@ class MeshCache:
         whether it is worth it; changes nothing. See explain.explain.
         """
         with translated(), self._fills.connect() as connection:
-            return explain.explain(connection, view, measure=measure)
+            return explain.explain(connection, view, measure=measure, settings=self.settings)
 
     def drop(self, name: str) -> None:
         """Drop one cached view or rollup."""
@@ -372,7 +377,12 @@ class MeshCache:
             return
         try:
             with self._fills.begin() as connection:
-                maintenance.add_counts(connection, drained)
+                maintenance.add_counts(
+                    connection,
+                    drained,
+                    statement_ms=self.settings.fill_timeout_ms,
+                    lock_ms=self.settings.lock_timeout_ms,
+                )
         except (DBAPIError, PoolTimeout) as error:
             logger.debug("counters not flushed: %s", error)
             self.counts.restore(drained)

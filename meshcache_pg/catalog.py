@@ -4,18 +4,19 @@ connection and in the caller's transaction; nothing is committed here.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from sqlalchemy import Connection, text
 
-from meshcache_pg import install
+from meshcache_pg import install, keys, preparing, underlying
 from meshcache_pg.database import translated
 from meshcache_pg.definition import Definition, parse
 from meshcache_pg.errors import DefinitionError
 from meshcache_pg.migrate import current, require
-from meshcache_pg.sql import made_by, query
+from meshcache_pg.settings import Settings, load
+from meshcache_pg.sql import Identifier, made_by, query
 
 Action = Literal["create", "replace", "repair", "drop", "keep"]
 
@@ -23,7 +24,7 @@ Action = Literal["create", "replace", "repair", "drop", "keep"]
 @dataclass(frozen=True, slots=True)
 class InstalledView:
     """One row of the catalog. `whole` is False when an object of it is missing (a dropped schema, table or
-    function).
+    function), `key_proved` when only the data say that its key is unique.
     """
 
     id: int
@@ -33,6 +34,7 @@ class InstalledView:
     definition_hash: str
     source_sql: str
     key_columns: tuple[str, ...]
+    key_proved: bool
     columns: tuple[str, ...]
     column_types: tuple[str, ...]
     coverage: str | None
@@ -49,15 +51,21 @@ class InstalledView:
         """Columns that look like secrets and that its definition allows to copy."""
         return tuple(".".join(column) for column in parse(self.definition, self.name).allow_secret)
 
+    @property
+    def allowed(self) -> tuple[str, ...]:
+        """What else its definition allows although it is refused otherwise."""
+        return tuple(sorted(parse(self.definition, self.name).allow))
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One line of a plan: what happens to which cached view, and why."""
+    """One line of a plan: what happens to which cached view, and why. A remark is no reason not to do it."""
 
     action: Action
     name: str
     reason: str
     definition: Definition | None = None
+    remark: str | None = None
 
 
 def installed(connection: Connection) -> dict[str, InstalledView]:
@@ -109,6 +117,9 @@ def plan(connection: Connection, definitions: Sequence[Definition], *, prune: bo
         elif connection.scalar(text(query("install", "unguarded_sources")), {"view_id": view.id}):
             reason = "a source table has become part of a partition or inheritance tree"
             steps.append(Step("repair", definition.name, reason, definition))
+        elif underlying.changed(connection, view.id):
+            reason = "a view, function or type that it rests on was changed"
+            steps.append(Step("repair", definition.name, reason, definition))
         else:
             steps.append(Step("keep", definition.name, "unchanged", definition))
     names = {d.name for d in definitions}
@@ -157,35 +168,74 @@ def _changes(view: InstalledView, definition: Definition) -> str:
     return f"changed: {', '.join(changed)}" if changed else "changed: comments"
 
 
-def apply(connection: Connection, steps: Sequence[Step]) -> None:
-    """Carry out a plan in the caller's transaction; all or nothing.
+def apply(
+    connection: Connection,
+    steps: Sequence[Step],
+    settings: Settings | None = None,
+    *,
+    check_data: bool = True,
+) -> list[Step]:
+    """Carry out a plan in the caller's transaction; all or nothing. Returns the steps with their remarks.
 
     Needs: ownership of the source tables. Locks: SHARE ROW EXCLUSIVE on source tables whose triggers change,
-    ACCESS EXCLUSIVE on the cache's own objects that are replaced; no wait is longer than half a second
-    (LockBusy).
+    ACCESS EXCLUSIVE on the cache's own objects that are replaced; no wait is longer than half a second, and
+    all together are shorter than deadlock_timeout (LockBusy). What takes long, such as the look for keys that
+    are not unique (`check_data`), is done before any of them is taken. `settings` are those of the
+    environment.
     """
     with translated():
         require(connection)
         if all(step.action == "keep" for step in steps):
-            return
-        install.begin(connection)
-        for step in steps:
+            return list(steps)
+        rules = settings or load()
+        patience = install.begin(connection)
+        prepared = {
+            number: preparing.prepare(connection, step.definition, rules, check_data=check_data)
+            for number, step in enumerate(steps)
+            if step.definition is not None and step.action not in ("keep", "drop")
+        }
+        for number, step in enumerate(steps):
+            if step.action == "drop" or number in prepared:
+                install.drop_objects(connection, step.name, patience)
+        for number, step in enumerate(steps):
             if step.action == "drop":
                 install.forget(connection, step.name)
-            elif step.definition is not None and step.action != "keep":
-                install.install(connection, step.definition)
-        install.sync_sources(connection, connection.scalars(text(query("catalog", "source_ids"))).all())
+            elif number in prepared:
+                install.install(connection, prepared[number])
+        sources = connection.scalars(text(query("catalog", "source_ids"))).all()
+        install.sync_sources(connection, sources, patience)
+    return [
+        replace(step, remark=prepared[number].remark) if number in prepared else step
+        for number, step in enumerate(steps)
+    ]
 
 
-def check(connection: Connection, steps: Sequence[Step]) -> None:
+def check(connection: Connection, steps: Sequence[Step], settings: Settings | None = None) -> list[Step]:
     """Find out whether the server accepts a plan, without keeping anything: it is carried out and rolled
-    back.
+    back. Returns the steps with their remarks, one on what is kept but has no unique key any more.
     """
+    rules = settings or load()
     savepoint = connection.begin_nested()
     try:
-        apply(connection, steps)
+        found = apply(connection, steps, rules)
     finally:
         savepoint.rollback()
+    doubtful = {view.name for view in installed(connection).values() if view.whole and not view.key_proved}
+    return [
+        replace(step, remark=_doubt(connection, step.definition, rules))
+        if step.definition is not None and step.action == "keep" and step.name in doubtful
+        else step
+        for step in found
+    ]
+
+
+def _doubt(connection: Connection, definition: Definition, settings: Settings) -> str | None:
+    """What is wrong by now with the key of an installed view."""
+    source = Identifier("meshcache", f"{definition.name}_source")
+    try:
+        return keys.check_data(connection, definition, source, settings)
+    except DefinitionError as error:
+        return str(error).removeprefix(f"{definition.name}: ")
 
 
 def readers(connection: Connection, tables: Sequence[str]) -> list[str]:
@@ -216,10 +266,11 @@ def suspend(connection: Connection, tables: Sequence[str]) -> list[str]:
     names = readers(connection, tables)
     with translated():
         if names:
-            install.begin(connection)
+            patience = install.begin(connection)
             for name in names:
-                install.drop_objects(connection, name)
-            install.sync_sources(connection, connection.scalars(text(query("catalog", "source_ids"))).all())
+                install.drop_objects(connection, name, patience)
+            sources = connection.scalars(text(query("catalog", "source_ids"))).all()
+            install.sync_sources(connection, sources, patience)
     return names
 
 
@@ -241,8 +292,8 @@ def resume(connection: Connection, definitions: Sequence[Definition] = ()) -> li
 
 def _apply_changes(connection: Connection, definitions: Sequence[Definition]) -> list[Step]:
     steps = [step for step in plan(connection, definitions) if step.action != "keep" and step.definition]
-    apply(connection, steps)
-    return steps
+    # The application's migration may wait for this with its tables locked.
+    return apply(connection, steps, check_data=False)
 
 
 @contextmanager

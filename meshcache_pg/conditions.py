@@ -2,7 +2,7 @@
 they can never disagree. The SQL is in sql/templates/fresh.sql.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from psycopg import sql
@@ -18,13 +18,14 @@ FEW_MARKS = 64
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column: its type as SQL text, e.g. `numeric(10,2)`, the qualified equality operator of that type,
-    and its qualified collation where that is not the type's own.
+    its qualified collation where that is not the type's own, and whether it is declared not null.
     """
 
     name: str
     type: str
     operator: tuple[str, str] = ("pg_catalog", "=")
     collation: str | None = None
+    not_null: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,18 +99,29 @@ def _ints(values: Sequence[int]) -> sql.Composable:
 
 
 class Conditions:
-    """The conditions of one cached view. `view_id` is its catalog id, `server` the server_version_num."""
+    """The conditions of one cached view. `view_id` is its catalog id, `server` the server_version_num,
+    `rests` what else than the rows of tables its answer follows from: functions, relations, labels.
+    """
 
     def __init__(
-        self, view_id: int, definition: Definition, dependencies: Sequence[ResolvedDependency], server: int
+        self,
+        view_id: int,
+        definition: Definition,
+        dependencies: Sequence[ResolvedDependency],
+        server: int,
+        *,
+        rests: Collection[str] = (),
     ) -> None:
         self._definition = definition
         self._dependencies = list(dependencies)
         self._server = server
+        self._rests = sorted(rests)
         self._complete = definition.coverage == "complete"
         self._view_id = sql.Literal(view_id)
         self._sources = _ints([*dict.fromkeys(d.source_id for d in dependencies), -view_id])
         self._name = ident(definition.name)
+        # To be cast to regclass: which table, rather than which name.
+        self.table = sql.Literal(sql.Identifier("meshcache_data", definition.name).as_string())
 
     def _link_joins(self, dependency: ResolvedDependency) -> list[sql.Composable]:
         """One join per link, from the mark `m` to the last of `l1`, `l2` …"""
@@ -188,7 +200,22 @@ class Conditions:
             tests.append(compose("fresh", "not_expired"))
         return joined(tests or [sql.SQL("true")])
 
-    def same_children(self) -> list[sql.Composable]:
+    def unchanged(self) -> list[sql.Composable]:
+        """That what no trigger tells of is as it was: partitions, and what else the answer rests on."""
+        found = self._same_children()
+        if self._rests:
+            versions = [compose("fresh", f"versions_of_{kind}") for kind in self._rests]
+            found.append(
+                compose(
+                    "fresh",
+                    "same_definitions",
+                    versions=joined(versions, "\nunion all\n"),
+                    view_id=self._view_id,
+                )
+            )
+        return found
+
+    def _same_children(self) -> list[sql.Composable]:
         """That the partitions are those of the install, and that no other source has got any."""
         trees = {d.source_id for d in self._dependencies if d.has_children}
         plain = {d.source_id for d in self._dependencies} - trees
@@ -203,10 +230,15 @@ class Conditions:
 
     def usable_now(self) -> sql.Composed:
         """True where the view as a whole may be read: open, populated, not in a write; null or false else."""
-        session = joined([compose("fresh", "session"), *self.same_children()])
+        session = joined([compose("fresh", "session"), *self.unchanged()])
         if self._complete:
             return compose(
-                "fresh", "usable_complete", view_id=self._view_id, sources=self._sources, session=session
+                "fresh",
+                "usable_complete",
+                view_id=self._view_id,
+                table=self.table,
+                sources=self._sources,
+                session=session,
             )
         return compose("fresh", "usable_on_demand", session=session)
 

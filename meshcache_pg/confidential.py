@@ -2,21 +2,24 @@
 meant: rows behind row-level security, and columns that look like secrets.
 """
 
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
-from typing import Final
 
 from sqlalchemy import Connection, text
 
+from meshcache_pg import facts
 from meshcache_pg.definition import Definition
 from meshcache_pg.errors import DefinitionError
+from meshcache_pg.settings import Settings
 from meshcache_pg.sql import query
 
-SECRET: Final = ("*secret*", "*token*", "*password*", "*encrypted*", "*api_key*", "*private*")
-SECRET_SCHEMAS: Final = frozenset(("auth", "vault", "pgsodium"))
 
-
-def check(connection: Connection, definition: Definition, oid: int) -> None:
-    """Raise DefinitionError where the SELECT reads what it may not copy unasked."""
+def check(
+    connection: Connection, definition: Definition, oid: int, trees: Iterable[str], settings: Settings
+) -> None:
+    """Raise DefinitionError where the SELECT reads what it may not copy unasked. `trees` are the parsed views
+    of facts.trees.
+    """
     read = [
         row
         for row in connection.execute(text(query("install", "read_by_view")), {"oid": oid})
@@ -29,17 +32,27 @@ def check(connection: Connection, definition: Definition, oid: int) -> None:
                 f"{definition.name}: the row-level security of {name} would not hold for its readers",
                 hint="Add -- allow: row_security if every reader may see every row of the SELECT.",
             )
+    whole = facts.read_whole(trees)
     for row in read:
         table = row.name.rsplit(".", maxsplit=1)[-1].strip('"')
-        for column in row.columns:
+        columns = row.columns
+        if row.oid in whole:
+            columns = connection.scalars(text(query("confidential", "columns")), {"oid": row.oid}).all()
+        for column in columns:
             allowed = {(table, column), (row.schema, table, column)} & set(definition.allow_secret)
-            if not allowed and _is_secret(row.schema, table, column):
+            if not allowed and _is_secret(row.schema, table, column, settings):
                 raise DefinitionError(
                     f"{definition.name}: {table}.{column} looks like a secret, and the cache would copy it",
                     hint=f"Leave it away, or add -- allow_secret: {table}.{column}",
                 )
 
 
-def _is_secret(schema: str, table: str, column: str) -> bool:
-    names = (table.lower(), column.lower())
-    return schema in SECRET_SCHEMAS or any(fnmatchcase(name, like) for name in names for like in SECRET)
+def looks_secret(name: str, settings: Settings) -> bool:
+    """Whether the name of a table or column is one that a secret has."""
+    return any(fnmatchcase(name.lower(), like.lower()) for like in settings.secret_names)
+
+
+def _is_secret(schema: str, table: str, column: str, settings: Settings) -> bool:
+    return (
+        schema in settings.secret_schemas or looks_secret(table, settings) or looks_secret(column, settings)
+    )

@@ -236,12 +236,23 @@ def _check(definition: Definition, where: str) -> None:
                 f"{where}: a rollup has neither depends nor flush nor ttl",
                 hint="It is refreshed: -- refresh_every: 5m",
             )
-    elif definition.refresh_every:
+        return
+    if "clock" in definition.allow:
+        raise DefinitionError(
+            f"{where}: a cached view cannot follow the clock: allow: clock is for rollups",
+            hint="Return the moment, and compare it with the time in the query on the live view.",
+        )
+    if "functions" in definition.allow and not definition.depends:
+        raise DefinitionError(
+            f"{where}: allow: functions needs depends lines: what a function reads cannot be derived",
+            hint="Declare -- depends: lines for all tables, also for those that the function reads.",
+        )
+    if definition.refresh_every:
         raise DefinitionError(
             f"{where}: refresh_every is for rollups",
             hint="A cached view is always exact; -- ttl: limits its age.",
         )
-    elif definition.depends and definition.flush:
+    if definition.depends and definition.flush:
         raise DefinitionError(
             f"{where}: flush is for derived dependencies",
             hint="Beside depends lines write `-- depends: table flush`, or leave the depends lines away.",

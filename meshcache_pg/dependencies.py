@@ -12,7 +12,7 @@ of each table is chosen:
 - none: any change of the table is one of every row (`flush`), which the definition has to allow.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from meshcache_pg.references import Place
@@ -117,8 +117,9 @@ class _Chooser:
 
     def derivation(self) -> Derivation:
         found: dict[tuple[object, ...], Found] = {}
-        for rel in self._ways.occurrences:
-            for one in self.best(rel):
+        best = {rel: list(self.best(rel)) for rel in self._ways.occurrences}
+        for rel in best:
+            for one in self._grounded(rel, best):
                 found.setdefault((one.relation.oid, one.columns, one.view_columns, one.links), one)
         flushed = {f.relation.oid for f in found.values() if f.kind == "flush"}
         # A flush says it all: marks beside it would be written for nothing.
@@ -126,6 +127,17 @@ class _Chooser:
         used = {name for f in kept for name in f.view_columns}
         hidden = tuple(h for h in self._hidden.values() if h.name in used)
         return Derivation(tuple(kept), hidden, self._ways.lookup())
+
+    def _grounded(self, rel: Rel, best: Mapping[Rel, Sequence[Found]]) -> Sequence[Found]:
+        """The dependencies of one occurrence, or a flush where a row that they are looked up by might go
+        without a mark that finds the key: each link has to be an occurrence that is nearer to the key itself.
+        """
+        for one in best[rel]:
+            for left, step in enumerate(reversed(one.links)):
+                if any(len(f.links) > left for f in best[step.rel]):
+                    why = f"the way to the key through {step.relation.text} goes in a circle"
+                    return [Found(table(rel), "flush", (), (), (), why)]
+        return best[rel]
 
     def best(self, rel: Rel) -> Iterator[Found]:
         """The dependencies of one occurrence: one, or one for each arm of a UNION that it hangs under."""

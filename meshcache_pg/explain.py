@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import DBAPIError
 
-from meshcache_pg import catalog, facts, install, measure_reads, measure_writes
+from meshcache_pg import catalog, facts, measure_reads, measure_writes, preparing
 from meshcache_pg.catalog import InstalledView
 from meshcache_pg.conditions import ResolvedDependency, ResolvedLink
 from meshcache_pg.database import translated
@@ -20,7 +19,9 @@ from meshcache_pg.dependencies import Derivation, Found, derive
 from meshcache_pg.headers import names
 from meshcache_pg.measure_reads import NotMeasured, Reads, SlowSource
 from meshcache_pg.measure_writes import Added
+from meshcache_pg.patience import LONGEST_MS
 from meshcache_pg.scopes import Refused
+from meshcache_pg.settings import Settings, load
 from meshcache_pg.sql import Identifier, query
 from meshcache_pg.statements import Target
 from meshcache_pg.verdict import Counted, Verdict, judge
@@ -80,7 +81,13 @@ class _Subject:
     derivation: Derivation | None
 
 
-def explain(connection: Connection, view: str | Definition, *, measure: bool = True) -> Explanation:
+def explain(
+    connection: Connection,
+    view: str | Definition,
+    *,
+    measure: bool = True,
+    settings: Settings | None = None,
+) -> Explanation:
     """Explain an installed view by name, or a definition. Without `measure` only the catalog is read.
 
     Needs a connection without an open transaction; whatever is done on it is rolled back. Locks: ACCESS SHARE
@@ -88,15 +95,17 @@ def explain(connection: Connection, view: str | Definition, *, measure: bool = T
     """
     with translated():
         try:
-            return _explain(connection, view, measure)
+            return _explain(connection, view, settings or load(), measure)
         finally:
             connection.rollback()
 
 
-def _explain(connection: Connection, view: str | Definition, measure: bool) -> Explanation:
+def _explain(
+    connection: Connection, view: str | Definition, settings: Settings, measure: bool
+) -> Explanation:
     # Behind a migration that holds a table: no longer than the migration would wait for us.
-    connection.execute(text("select set_config('lock_timeout', :t, true)"), {"t": install.LOCK_TIMEOUT})
-    subject = _subject(connection, view)
+    connection.execute(text("select set_config('lock_timeout', :t, true)"), {"t": f"{LONGEST_MS}ms"})
+    subject = _subject(connection, view, settings, measure=measure)
     definition = subject.definition
     dependencies = [_dependency(subject, one) for one in subject.dependencies]
     writes = costs(connection, definition.name, subject.dependencies)
@@ -128,7 +137,9 @@ def _explain(connection: Connection, view: str | Definition, measure: bool) -> E
     )
 
 
-def _subject(connection: Connection, view: str | Definition) -> _Subject:
+def _subject(
+    connection: Connection, view: str | Definition, settings: Settings, *, measure: bool
+) -> _Subject:
     found: InstalledView | None
     if isinstance(view, str):
         found = there = catalog.find(connection, view)
@@ -138,7 +149,7 @@ def _subject(connection: Connection, view: str | Definition) -> _Subject:
     state = _state(found, definition)
     if found is not None and state == "applied":
         return _applied(connection, definition, found)
-    return _temporary(connection, definition, state)
+    return _temporary(connection, definition, state, settings, check_data=measure)
 
 
 def _state(found: InstalledView | None, definition: Definition) -> str:
@@ -186,16 +197,12 @@ def _applied(connection: Connection, definition: Definition, there: InstalledVie
     return _Subject(definition, "applied", source, target, dependencies, derivation)
 
 
-def _temporary(connection: Connection, definition: Definition, state: str) -> _Subject:
+def _temporary(
+    connection: Connection, definition: Definition, state: str, settings: Settings, *, check_data: bool
+) -> _Subject:
     """The source view as a temporary one: nobody else sees its name, so nobody waits for it."""
-    try:
-        oid, columns = install.create_source(connection, definition, _TEMPORARY)
-        dependencies: Sequence[ResolvedDependency] = ()
-        if definition.kind != "rollup":
-            examined = install.examine(connection, definition, _TEMPORARY, oid, columns)
-            oid, dependencies = examined.oid, examined.dependencies
-    except DBAPIError as error:
-        raise install.definition_error(definition, error) from error
+    found = preparing.prepare(connection, definition, settings, check_data=check_data, source=_TEMPORARY)
+    columns = [column for column in found.columns if column.name not in found.hidden]
     target = Target(
         definition.name,
         definition.kind,
@@ -206,8 +213,8 @@ def _temporary(connection: Connection, definition: Definition, state: str) -> _S
         definition.query,
         definition.tenant,
     )
-    derivation = _derivation(connection, definition, oid)
-    return _Subject(definition, state, _TEMPORARY, target, dependencies, derivation)
+    derivation = _derivation(connection, definition, found.oid)
+    return _Subject(definition, state, _TEMPORARY, target, found.dependencies, derivation)
 
 
 def _derivation(connection: Connection, definition: Definition, oid: int) -> Derivation | None:

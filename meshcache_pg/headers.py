@@ -10,7 +10,7 @@ from meshcache_pg.errors import DefinitionError
 
 _DURATION = re.compile(r"(\d+)(ms|s|m|h|d)")
 _UNITS = {"ms": "milliseconds", "s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_ALLOWED = frozenset(("session", "row_security"))
+_ALLOWED = frozenset(("session", "row_security", "clock", "functions"))
 _IDENT = r'(?:"(?:[^"]|"")+"|[^\W\d][\w$]*)'
 _TABLE = rf"{_IDENT}(?:\.{_IDENT})?"
 _TABLES = re.compile(rf"{_TABLE}(?:\s*,\s*{_TABLE})*\Z")

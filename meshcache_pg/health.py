@@ -27,6 +27,7 @@ Key = tuple[str, ...]
 class ViewStats:
     """One line of `stats`. `hit_ratio` is None before the first counted read; ages are in seconds.
 
+    `problem` is why the last sweep could not fill the view, such as two rows of one key.
     For a rollup `oldest_filled_at` and `refreshed_at` are its last refresh: by how much it lags.
     """
 
@@ -46,6 +47,7 @@ class ViewStats:
     expired: int
     oldest_filled_at: datetime | None
     refreshed_at: datetime | None
+    problem: str | None
     oldest_age_seconds: float | None
 
 

@@ -2,31 +2,27 @@
 `drop`.
 
 Everything here runs in the caller's one transaction. DDL waits for locks and makes others wait behind it, so
-each wait is cut short well below deadlock_timeout (1 s by default): the application's transactions are then
-never the ones that the server's deadlock detector finds, and a caller whose attempt was cut short tries
-again.
+what others use is locked first, before anything that takes time, and with little patience (patience.py); a
+caller whose attempt was cut short tries again.
 """
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from psycopg import sql
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from meshcache_pg import confidential, render_marks, session
+from meshcache_pg import render_marks, underlying
 from meshcache_pg.conditions import Column, ResolvedDependency
 from meshcache_pg.database import (
-    DEPENDENTS_HINT,
     execute_ddl,
-    primary_message,
-    qualified_names,
     translated,
 )
 from meshcache_pg.definition import Definition
-from meshcache_pg.deriving import check_declared, check_flushes, complete
-from meshcache_pg.errors import DefinitionError, NotInstalled, PlanRefused
+from meshcache_pg.errors import NotInstalled
+from meshcache_pg.patience import FOR_WRITERS_MS, Patience
+from meshcache_pg.preparing import Prepared, definition_error
 from meshcache_pg.render import (
     CORE,
     DATA,
@@ -38,40 +34,52 @@ from meshcache_pg.render import (
     view_functions,
 )
 from meshcache_pg.render_marks import MarkedSource, MarkTable
-from meshcache_pg.resolve import check_functions, check_readable, resolve, source_columns, table_columns
-from meshcache_pg.sql import Identifier, made_by, query
+from meshcache_pg.resolve import table_columns
+from meshcache_pg.sql import made_by, query
 from meshcache_pg.sql import text as sql_text
-
-LOCK_TIMEOUT = "500ms"
 
 
 def _q(name: str) -> str:
     return query("install", name)
 
 
-def begin(connection: Connection) -> None:
+def begin(connection: Connection) -> Patience:
     """Start the DDL transaction: bounded waits, and the data schema in place."""
-    connection.execute(text("select set_config('lock_timeout', :t, true)"), {"t": LOCK_TIMEOUT})
+    patience = Patience(connection)
     connection.execute(text(_q("ensure_data")))
+    return patience
 
 
-def install(connection: Connection, definition: Definition) -> int:
-    """Create or replace one cached view or rollup; returns its id. Marks and triggers follow in
-    `sync_sources`.
+def install(connection: Connection, prepared: Prepared) -> None:
+    """Create one cached view or rollup, whose former objects are dropped already. Marks and triggers follow
+    in `sync_sources`.
     """
+    definition = prepared.definition
     try:
-        drop_objects(connection, definition.name)
-        view_id = _register(connection, definition)
-        name = Identifier(CORE, f"{definition.name}_source")
-        oid, columns = create_source(connection, definition, name)
-        _describe(connection, view_id, oid, columns)
+        view_id = _register(connection, prepared)
+        name = sql.Identifier(f"{definition.name}_source")
+        rename = sql.SQL("alter view {} rename to {}").format(prepared.source.sql, name)
+        execute_ddl(connection, sql_text(rename))
         if definition.kind == "rollup":
             _install_rollup(connection, definition)
-            return view_id
-        examined = examine(connection, definition, name, oid, columns)
-        stored = [_store(connection, view_id, n, d) for n, d in enumerate(examined.dependencies)]
+            return
+        is_complete = definition.coverage == "complete"
+        stored = [
+            _store(connection, view_id, n, d, is_complete=is_complete)
+            for n, d in enumerate(prepared.dependencies)
+        ]
         server = connection.scalar(text("select current_setting('server_version_num')::integer"))
-        renderer = ViewRenderer(view_id, definition, examined.columns, stored, server, hidden=examined.hidden)
+        rests = underlying.find(connection, prepared.oid)
+        underlying.note(connection, view_id, rests.objects)
+        renderer = ViewRenderer(
+            view_id,
+            definition,
+            prepared.columns,
+            stored,
+            server,
+            hidden=prepared.hidden,
+            rests=rests.kinds,
+        )
         for statement in renderer.statements():
             execute_ddl(connection, statement)
         _revoke(connection, view_functions(definition.name))
@@ -79,68 +87,11 @@ def install(connection: Connection, definition: Definition) -> int:
             execute_ddl(connection, statement)
     except DBAPIError as error:
         raise definition_error(definition, error) from error
-    return view_id
 
 
-@dataclass(frozen=True, slots=True)
-class Examined:
-    """What a definition comes to: its source view, what that returns and hides, and its dependencies."""
-
-    oid: int
-    columns: list[Column]
-    hidden: tuple[str, ...]
-    dependencies: list[ResolvedDependency]
-
-
-def create_source(
-    connection: Connection, definition: Definition, name: Identifier
-) -> tuple[int, list[Column]]:
-    """Create the source view; returns its oid and its columns, or raises what is wrong with them."""
-    source = sql_text(name.sql)
-    execute_ddl(connection, f"create view {source} as {definition.query}")
-    oid: int = connection.execute(
-        text("select cast(cast(:name as regclass) as oid)::bigint"), {"name": source}
-    ).scalar_one()
-    return oid, source_columns(connection, definition, oid)
-
-
-def examine(
-    connection: Connection, definition: Definition, name: Identifier, oid: int, columns: list[Column]
-) -> Examined:
-    """Find the dependencies of a cached view, and whether it may be one; its source view may be made anew."""
-    hidden: tuple[str, ...] = ()
-    if definition.depends:
-        dependencies = resolve(connection, definition)
-        check_declared(connection, definition, oid, dependencies)
-    else:
-        derived = complete(connection, definition, name, oid)
-        oid, hidden = derived.oid, derived.hidden
-        dependencies = resolve(connection, derived.definition)
-        check_flushes(connection, definition, derived.found)
-        columns = list(table_columns(connection, oid).values())
-    check_readable(connection, definition, oid, dependencies)
-    session.check(connection, definition, oid)
-    confidential.check(connection, definition, oid)
-    dependencies = check_functions(connection, definition, oid, dependencies)
-    return Examined(oid, columns, hidden, dependencies)
-
-
-def definition_error(definition: Definition, error: DBAPIError) -> Exception:
-    """What the server says of a SELECT or a key is the user's to mend; anything else stays what it is."""
-    state = getattr(error.orig, "sqlstate", None) or ""
-    # 42: syntax and names, 0A: not supported, 22/21: data, 23: constraint. Locks (55) and the like are not
-    # about the definition.
-    if state == "2BP01":
-        return PlanRefused(f"{definition.name}: {primary_message(error)[0]}", hint=DEPENDENTS_HINT)
-    if state[:2] in {"42", "0A", "22", "21", "23"} and state != "42501":
-        message, hint = primary_message(error)
-        return DefinitionError(
-            f"{definition.name}: {message}", hint=hint or "Correct the definition's SELECT."
-        )
-    return error
-
-
-def _register(connection: Connection, definition: Definition) -> int:
+def _register(connection: Connection, prepared: Prepared) -> int:
+    definition = prepared.definition
+    shown = [c for c in prepared.columns if c.name not in prepared.hidden]
     view_id: int = connection.execute(
         text(_q("insert_view")),
         {
@@ -148,7 +99,11 @@ def _register(connection: Connection, definition: Definition) -> int:
             "kind": definition.kind,
             "definition": definition.text,
             "definition_hash": definition.content_hash,
+            "source_sql": prepared.source_sql,
             "key_columns": list(definition.key),
+            "key_proved": prepared.key_proved,
+            "columns": [c.name for c in shown],
+            "column_types": [c.type for c in shown],
             "coverage": definition.coverage if definition.kind == "cached_view" else None,
             "tenant_column": definition.tenant,
             "ttl": definition.ttl,
@@ -158,20 +113,6 @@ def _register(connection: Connection, definition: Definition) -> int:
         },
     ).scalar_one()
     return view_id
-
-
-def _describe(connection: Connection, view_id: int, oid: int, columns: Sequence[Column]) -> None:
-    with qualified_names(connection):
-        canonical: str = connection.execute(text(_q("source_sql")), {"oid": oid}).scalar_one()
-    connection.execute(
-        text(_q("describe_view")),
-        {
-            "id": view_id,
-            "source_sql": canonical.rstrip().rstrip(";"),
-            "columns": [c.name for c in columns],
-            "column_types": [c.type for c in columns],
-        },
-    )
 
 
 def _install_rollup(connection: Connection, definition: Definition) -> None:
@@ -201,8 +142,16 @@ def _install_rollup(connection: Connection, definition: Definition) -> None:
         execute_ddl(connection, grant)
 
 
+def _strict(connection: Connection, found: ResolvedDependency) -> list[str]:
+    """The marked columns that are not null: of a key that is one only because they are, a null among them
+    would be a row that no mark finds.
+    """
+    columns = table_columns(connection, found.source_id)
+    return [name for name in found.columns if columns[name].not_null]
+
+
 def _store(
-    connection: Connection, view_id: int, position: int, found: ResolvedDependency
+    connection: Connection, view_id: int, position: int, found: ResolvedDependency, *, is_complete: bool
 ) -> ResolvedDependency:
     """Write one dependency to the catalog, with its source and mark table; returns it with their ids."""
     source_id: int = connection.execute(text(_q("ensure_source")), {"oid": found.source_id}).scalar_one()
@@ -233,6 +182,7 @@ def _store(
             "view_columns": list(found.view_columns),
             "links": json.dumps(links),
             "matter": list(found.matter) if found.matter is not None else None,
+            "strict": _strict(connection, found) if is_complete and found.kind == "key" else [],
             "has_children": found.has_children,
         },
     )
@@ -254,12 +204,17 @@ def _revoke(connection: Connection, names: Sequence[str]) -> None:
         execute_ddl(connection, f"revoke execute on function {signature} from public")
 
 
-def drop_objects(connection: Connection, name: str) -> None:
-    """Drop what one definition became, where it is there; its catalog row and its sources stay."""
+def drop_objects(connection: Connection, name: str, patience: Patience) -> None:
+    """Drop what one definition became, where it is there; its catalog row and its sources stay. To be done
+    for all of them before the first one is created: creating takes time, and dropping has to wait for locks.
+    """
     view_id = connection.scalar(text("select id from meshcache.cached_view where name = :n"), {"n": name})
-    core = [sql.Identifier(CORE, n) for n in (name, *(f"{name}_{part}" for part in VIEWS))]
-    for view in core:
-        execute_ddl(connection, sql_text(sql.SQL("drop view if exists {}").format(view)))
+    views = (name, *(f"{name}_{part}" for part in VIEWS), f"{name}_source")
+    there = set(connection.scalars(text(_q("views_there")), {"names": list(views)}))
+    *views_of_table, source = views
+    for view in views_of_table:
+        if view in there:
+            patience.run(sql_text(sql.SQL("drop view {}").format(sql.Identifier(CORE, view))))
     # After the views, which call some of them: whoever reads the views is waited for there.
     names = [*view_functions(name), *condition_functions(name)]
     for signature in connection.scalars(text(_q("functions_of")), {"names": names}).all():
@@ -270,9 +225,9 @@ def drop_objects(connection: Connection, name: str) -> None:
     )
     if kind:
         word = sql.SQL("materialized view" if kind == "m" else "table")
-        execute_ddl(connection, sql_text(sql.SQL("drop {} {}").format(word, sql.Identifier(DATA, name))))
-    source = sql.Identifier(CORE, f"{name}_source")
-    execute_ddl(connection, sql_text(sql.SQL("drop view if exists {}").format(source)))
+        patience.run(sql_text(sql.SQL("drop {} {}").format(word, sql.Identifier(DATA, name))))
+    if source in there:
+        patience.run(sql_text(sql.SQL("drop view {}").format(sql.Identifier(CORE, source))))
     if view_id is not None:
         for table in ("view_state", "counter"):
             connection.execute(
@@ -287,12 +242,11 @@ def drop_objects(connection: Connection, name: str) -> None:
 
 
 def forget(connection: Connection, name: str) -> None:
-    """Drop one cached view or rollup with its catalog row."""
-    drop_objects(connection, name)
+    """Take the catalog row of a cached view or rollup away, whose objects are dropped already."""
     connection.execute(text(_q("delete_view")), {"name": name})
 
 
-def sync_sources(connection: Connection, source_ids: Iterable[int]) -> None:
+def sync_sources(connection: Connection, source_ids: Iterable[int], patience: Patience) -> None:
     """Bring mark tables, trigger functions and triggers of source tables to what the catalog asks for.
 
     Locks each table whose triggers or trigger functions change in SHARE ROW EXCLUSIVE mode until commit: a
@@ -313,7 +267,7 @@ def sync_sources(connection: Connection, source_ids: Iterable[int]) -> None:
     # One order for everybody who locks several tables.
     for _, state, _ in sorted(work, key=lambda w: w[1].oid):
         if state.present:
-            execute_ddl(connection, f"lock table {state.name} in share row exclusive mode")
+            patience.run(f"lock table {state.name} in share row exclusive mode", FOR_WRITERS_MS)
     for source_id, state, functions in work:
         if state.used and state.present:
             for statement in functions:
@@ -326,7 +280,7 @@ def sync_sources(connection: Connection, source_ids: Iterable[int]) -> None:
             for signature in connection.scalars(text(_q("functions_of")), {"names": names}).all():
                 execute_ddl(connection, f"drop function {signature}")
     for row in unused:
-        execute_ddl(connection, f"drop table if exists meshcache.mark_{int(row.id)}")
+        patience.run(f"drop table if exists meshcache.mark_{int(row.id)}")
         connection.execute(text(_q("delete_mark")), {"id": row.id})
     for source_id, state, _ in work:
         if not state.used:
@@ -343,6 +297,7 @@ def _functions(connection: Connection, source_id: int, oid: int, flush: Sequence
             # which is right until the view is replaced; a function without it would leave nothing.
             tuple(columns.get(c, Column(c, "text")) for c in row.columns),
             tuple(row.matter) if row.matter is not None else None,
+            frozenset(row.strict),
         )
         for row in connection.execute(text(_q("source_marks")), {"source_id": source_id})
     ]
@@ -375,15 +330,15 @@ def uninstall(connection: Connection) -> None:
     view of the application's own that reads a cached view is a reason to stop, with its name, not to drop it
     too.
     """
-    connection.execute(text("select set_config('lock_timeout', :t, true)"), {"t": LOCK_TIMEOUT})
+    patience = Patience(connection)
     if not connection.scalar(text("select to_regclass('meshcache.cached_view') is not null")):
         raise NotInstalled("there is nothing to uninstall: this database has no meshcache schema")
     with translated():
         for table in connection.scalars(text(_q("watched_tables"))).all():
-            execute_ddl(connection, f"lock table {table} in access exclusive mode")
+            patience.run(f"lock table {table} in access exclusive mode")
         for source_id in connection.scalars(text("select id from meshcache.source_table order by id")).all():
             connection.execute(text(_q("drop_triggers")), {"source_id": source_id})
         for name in connection.scalars(text("select name from meshcache.cached_view order by name")).all():
-            drop_objects(connection, name)
+            drop_objects(connection, name, patience)
         execute_ddl(connection, "drop schema if exists meshcache_data cascade")
         execute_ddl(connection, "drop schema meshcache cascade")

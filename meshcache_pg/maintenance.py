@@ -107,10 +107,22 @@ def sweep(connection: Connection, max_seconds: float | None = None, batch: int =
     )
 
 
-def open_cache(connection: Connection) -> None:
-    """Open the cache after a crash or a restore. Needs: an autocommit connection of the installing role."""
+def open_cache(connection: Connection, *, lock_ms: int | None = None) -> None:
+    """Open the cache after a crash or a restore. Needs: an autocommit connection of the installing role.
+
+    With `lock_ms` no wait for a lock is longer: LockBusy. Somebody may be applying definitions.
+    """
     with translated():
-        connection.execute(text(query("maintenance", "open_cache")))
+        if lock_ms is None:
+            connection.execute(text(query("maintenance", "open_cache")))
+            return
+        before = connection.scalar(text("select current_setting('lock_timeout')"))
+        connection.execute(text(query("maintenance", "lock_timeout")), {"timeout": f"{lock_ms}ms"})
+        try:
+            connection.execute(text(query("maintenance", "open_cache")))
+        finally:
+            if not connection.invalidated:
+                connection.execute(text(query("maintenance", "lock_timeout")), {"timeout": before})
 
 
 def due_rollups(connection: Connection) -> list[str]:
@@ -159,6 +171,13 @@ def invalidate(
             connection.execute(text(query("maintenance", "invalidate")), {"name": target.name})
 
 
-def add_counts(connection: Connection, counts: Sequence[Mapping[str, object]]) -> None:
-    """Add reads and fills counted by this process."""
+def add_counts(
+    connection: Connection, counts: Sequence[Mapping[str, object]], *, statement_ms: int, lock_ms: int
+) -> None:
+    """Add reads and fills counted by this process. The limits hold for the rest of the transaction: somebody
+    may be replacing one of the views.
+    """
+    connection.execute(
+        text(query("maintenance", "fill_timeouts")), {"statement_ms": statement_ms, "lock_ms": lock_ms}
+    )
     connection.execute(text(query("maintenance", "add_counts")), {"counts": json.dumps(list(counts))})

@@ -22,7 +22,7 @@ from meshcache_pg import repository, statements
 from meshcache_pg.conditions import Column, ResolvedDependency, columns_of, pairs
 from meshcache_pg.database import execute_ddl
 from meshcache_pg.driver import driver, run
-from meshcache_pg.install import LOCK_TIMEOUT
+from meshcache_pg.patience import LONGEST_MS
 from meshcache_pg.repository import Origin
 from meshcache_pg.resolve import table_columns
 from meshcache_pg.sql import Identifier, trusted
@@ -91,7 +91,7 @@ def limit(connection: Connection) -> None:
     """Cut short every further statement of the transaction, and its waits for locks sooner."""
     connection.execute(
         text("select set_config('statement_timeout', :t, true), set_config('lock_timeout', :l, true)"),
-        {"t": f"{STATEMENT_MS}ms", "l": LOCK_TIMEOUT},
+        {"t": f"{STATEMENT_MS}ms", "l": f"{LONGEST_MS}ms"},
     )
 
 

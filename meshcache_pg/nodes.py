@@ -7,13 +7,16 @@ before characters that would end a token.
 """
 
 import re
-from collections.abc import Iterator
-from typing import TypeAlias
+from collections.abc import Iterable, Iterator
+from typing import Final, TypeAlias
 
 Value: TypeAlias = "Node | list[Value] | str | None"
 
 _TOKEN = re.compile(r"[(){}]|(?:\\.|[^\s(){}\\])+", re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+
+# The field that the value of a constant gets: `[ 1 0 0 0 0 0 0 0 ]` of one that is passed by value.
+BYTES: Final = "constbytes"
 
 
 class Node:
@@ -76,8 +79,11 @@ class _Open:
             self.items.append(value)
         elif self.field is not None:
             self.node.fields[self.field] = value
-            # What follows up to the next field are the bytes of a constant, which mean nothing here.
             self.field = None
+        elif isinstance(value, str):
+            # What follows up to the next field are the bytes of a constant.
+            before = self.node.fields.get(BYTES)
+            self.node.fields[BYTES] = f"{before} {value}" if isinstance(before, str) else value
 
 
 def parse(text: str) -> list[Node]:
@@ -113,3 +119,14 @@ def expressions(*values: Value) -> Iterator[Node]:
                 waiting.extend(reversed(value.fields.values()))
         elif isinstance(value, list):
             waiting.extend(reversed(value))
+
+
+def everything(queries: Iterable[Node]) -> Iterator[Node]:
+    """Every node below these, and the queries inside of them, themselves and what they contain."""
+    waiting: list[Value] = list(queries)
+    while waiting:
+        value = waiting.pop()
+        for node in expressions(*value.fields.values()) if isinstance(value, Node) else ():
+            yield node
+            if node.label == "QUERY":
+                waiting.append(node)

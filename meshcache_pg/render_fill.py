@@ -2,7 +2,7 @@
 render.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from psycopg import sql
 
@@ -25,7 +25,7 @@ FILL_KEY_LIMIT = 100
 
 class FillRenderer:
     """Names and writers of one cached view. `view_id` is its catalog id, `server` the server_version_num,
-    `hidden` are those of the columns that only the cache itself reads.
+    `hidden` are those of the columns that only the cache itself reads, `rests` as for `Conditions`.
     """
 
     def __init__(
@@ -37,6 +37,7 @@ class FillRenderer:
         server: int,
         *,
         hidden: Sequence[str] = (),
+        rests: Collection[str] = (),
     ) -> None:
         self.definition = definition
         # What the cache table and the source view have, and of that what readers see.
@@ -46,7 +47,7 @@ class FillRenderer:
         self.columns = {c.name: c for c in columns}
         self.key = [self.columns[k] for k in definition.key]
         self.dependencies = list(dependencies)
-        self.when = Conditions(view_id, definition, dependencies, server)
+        self.when = Conditions(view_id, definition, dependencies, server, rests=rests)
         self.complete = definition.coverage == "complete"
         self.view_id = sql.Literal(view_id)
         name = definition.name
@@ -86,7 +87,10 @@ class FillRenderer:
         )
 
     def _may_fill(self) -> sql.Composed:
-        return joined([compose("fill", "may_fill"), *self.when.same_children()])
+        return joined([compose("fill", "may_fill"), *self.when.unchanged()])
+
+    def _of_key(self) -> sql.Composed:
+        return compose("fill", "of_key", source=self.source, s_is_k=self._same("s", "k"))
 
     def _on_conflict(self) -> sql.Composed:
         # The key too: an equal one may look different (1.0 and 1.00). An index that does not change costs
@@ -138,16 +142,27 @@ class FillRenderer:
             keys=self._keys(),
             key_limit=sql.Literal(FILL_KEY_LIMIT),
             v_arrays=columns_of("v_keys", arrays),
-            s_is_k=self._same("s", "k"),
+            of_key=self._of_key(),
             s_keys=columns_of("s", key),
             check_own=compose("fill", "check_own"),
             **self._writing(),
         )
 
     def _fill_all(self) -> sql.Composed:
-        part = "fill_all_complete" if self.complete else "fill_all_on_demand"
-        values = self._writing() | {"check_own": compose("fill", "check_own")}
-        return compose("fill", part, function=ident(f"_{self.definition.name}_fill_all"), **values)
+        function = ident(f"_{self.definition.name}_fill_all")
+        if self.complete:
+            return compose(
+                "fill", "fill_all_complete", function=function, table=self.when.table, **self._writing()
+            )
+        known = [sql.SQL("{} is not null").format(sql.Identifier("s", k)) for k in self.definition.key]
+        return compose(
+            "fill",
+            "fill_all_on_demand",
+            function=function,
+            s_known=joined(known),
+            check_own=compose("fill", "check_own"),
+            **self._writing(),
+        )
 
     def _refresh(self) -> sql.Composed:
         return compose(
@@ -167,7 +182,7 @@ class FillRenderer:
             **self._writing(),
         }
         if not self.complete:
-            return compose("fill", "resolve_on_demand", s_is_k=self._same("s", "k"), **own)
+            return compose("fill", "resolve_on_demand", of_key=self._of_key(), **own)
         return compose(
             "fill",
             "resolve_complete",

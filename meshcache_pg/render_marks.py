@@ -21,11 +21,15 @@ _EVENTS = ("insert", "update", "delete")
 
 @dataclass(frozen=True, slots=True)
 class MarkTable:
-    """One mark table of a source table: its columns with types, and the columns that matter to anybody."""
+    """One mark table of a source table: its columns with types, and the columns that matter to anybody.
+
+    A null in one of the `strict` columns says that a constraint is gone which somebody relied on.
+    """
 
     id: int
     columns: tuple[Column, ...]
     matter: tuple[str, ...] | None
+    strict: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +126,14 @@ def _of(alias: str, columns: Sequence[Column]) -> sql.Composed:
     return columns_of(alias, [c.name for c in columns])
 
 
-def _known(alias: str, columns: Sequence[Column]) -> sql.Composed:
-    """A null equals no key, so it needs no mark."""
-    return joined([sql.SQL("{} is not null").format(sql.Identifier(alias, c.name)) for c in columns])
+def _known(alias: str, columns: Sequence[Column], strict: frozenset[str] = frozenset()) -> sql.Composed:
+    """A null equals no key, so it needs no mark; one in a strict column is not passed over."""
+    tests = [
+        sql.SQL("{} is not null").format(sql.Identifier(alias, c.name))
+        for c in columns
+        if c.name not in strict
+    ]
+    return joined(tests or [sql.SQL("true")])
 
 
 def _numbers(mark: MarkTable) -> range:
@@ -145,14 +154,19 @@ def _variable(mark: MarkTable, number: int) -> sql.Composed:
     return compose("mark_functions", "variable", array=_array(mark, number), type=type_)
 
 
-def _too_long(mark: MarkTable, alias: str) -> sql.Composed:
+def _unmarkable(mark: MarkTable, alias: str) -> sql.Composed:
+    nulls = [
+        sql.SQL("{} is null").format(sql.Identifier(alias, c.name))
+        for c in mark.columns
+        if c.name in mark.strict
+    ]
     sizes = [
         sql.SQL("pg_column_size({}) > {}").format(
             sql.Identifier(alias, c.name), sql.Literal(LONGEST_VALUE_BYTES)
         )
         for c in mark.columns
     ]
-    return joined(sizes, " or ")
+    return joined(nulls + sizes, " or ")
 
 
 def _write(mark: MarkTable) -> sql.Composed:
@@ -177,7 +191,7 @@ def _row_read(mark: MarkTable, row: str) -> sql.Composed:
         )
         for n in _numbers(mark)
     ]
-    reads.append(compose("mark_functions", "row_too_long", too_long=_too_long(mark, row)))
+    reads.append(compose("mark_functions", "row_unmarkable", unmarkable=_unmarkable(mark, row)))
     return _lines(iter(reads))
 
 
@@ -205,6 +219,7 @@ def _touched(mark: MarkTable, event: str, primary_key: Sequence[Column]) -> sql.
         "mark_functions",
         "touched_update_keyed",
         columns=_names(mark.columns),
+        p_columns=_of("p", mark.columns),
         same_key=pairs(lambda n: sql.Identifier("n", n), lambda n: sql.Identifier("o", n), primary_key),
         o_key=sql.Identifier("o", first),
         n_key=sql.Identifier("n", first),
@@ -221,9 +236,9 @@ def _read(mark: MarkTable, event: str, primary_key: Sequence[Column]) -> sql.Com
         "read",
         aggregates=sql.SQL(", ").join(aggregates),
         arrays=_arrays(mark),
-        too_long=_too_long(mark, "t"),
+        unmarkable=_unmarkable(mark, "t"),
         x_columns=_of("x", mark.columns),
-        x_known=_known("x", mark.columns),
+        x_known=_known("x", mark.columns, mark.strict),
         touched=_touched(mark, event, primary_key),
         limit=sql.Literal(WILDCARD_LIMIT),
     )

@@ -5,7 +5,6 @@ dependency.
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -18,7 +17,7 @@ from meshcache_pg.errors import DefinitionError, MissingRight
 from meshcache_pg.headers import Depends
 from meshcache_pg.sql import Identifier, query
 
-_BOOKKEEPING = re.compile(r"_(filled_in|filled_by|filled_at|expires_at|origin|carried_\d+)\Z")
+_BOOKKEEPING = re.compile(r"_(filled_in|filled_by|filled_at|expires_at|origin|of_key|carried_\d+)\Z")
 _KINDS = {
     "v": "is a view: declare the tables that it reads",
     "m": "is a materialized view, whose changes no trigger sees: read its tables instead",
@@ -38,7 +37,8 @@ def _column_rows(connection: Connection, oid: object) -> Sequence[Row[Any]]:
 
 
 def _column(row: Row[Any]) -> Column:
-    return Column(row.name, row.type, (row.operator_schema, row.operator_name), row.collation)
+    operator = (row.operator_schema, row.operator_name)
+    return Column(row.name, row.type, operator, row.collation, row.is_not_null)
 
 
 def source_columns(connection: Connection, definition: Definition, oid: int) -> list[Column]:
@@ -208,6 +208,9 @@ def check_readable(
     for row in connection.execute(text(query("install", "read_by_view")), {"oid": oid}):
         if row.kind == "v" and row.schema not in ("pg_catalog", "information_schema"):
             continue
+        if row.kind == "c":
+            # A field of a composite type: the type has no rows.
+            continue
         if row.kind not in ("r", "p"):
             raise DefinitionError(
                 f"{definition.name}: {row.name} {_KINDS.get(row.kind, 'cannot be cached')}",
@@ -237,31 +240,3 @@ def check_readable(
                 f"{definition.name}: the SELECT reads {row.name}.{missing[0]}, which no depends line covers",
                 hint=f"Add {', '.join(missing)} to its columns (…), or leave columns (…) away.",
             )
-
-
-def check_functions(
-    connection: Connection, definition: Definition, oid: int, dependencies: list[ResolvedDependency]
-) -> list[ResolvedDependency]:
-    """Refuse what is not a function of the tables alone, and let every column matter where rows are read
-    whole.
-
-    Neither is in pg_depend (it leaves out built-in functions and whole-row references), so this looks
-    into the stored tree of the view.
-    """
-    facts = connection.execute(text(query("install", "rule_facts")), {"oid": oid}).one()
-    if facts.catalogs:
-        raise DefinitionError(
-            f"{definition.name}: the SELECT reads {', '.join(facts.catalogs)}, which no trigger can watch",
-            hint="System catalogs cannot be sources.",
-        )
-    called = list(facts.functions) + (
-        ["current_user, current_date or the like"] if facts.session_value else []
-    )
-    if called:
-        raise DefinitionError(
-            f"{definition.name}: the SELECT calls {', '.join(called)}",
-            hint="A cached row must be a function of the tables; compute this when you read.",
-        )
-    if facts.whole_row:
-        return [replace(d, matter=None) for d in dependencies]
-    return dependencies

@@ -25,7 +25,9 @@ INNER, LEFT, FULL, RIGHT = range(4)
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """What the catalog knows of a relation: columns by number, and which sets of them are unique."""
+    """What the catalog knows of a relation: columns by number, which sets of them are unique, and which are
+    never null.
+    """
 
     oid: int
     schema: str
@@ -35,6 +37,7 @@ class Relation:
     unique: tuple[frozenset[int], ...] = ()
     # Computed when read: their values are not there where marks are made.
     virtual: frozenset[int] = frozenset()
+    not_null: frozenset[int] = frozenset()
 
     @property
     def text(self) -> str:
@@ -45,8 +48,8 @@ class Relation:
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What the derivation has to know of the catalog, all by oid: the parsed views, the relations, the btree
-    operator family that a type compares by, the families in which an operator is the immutable equality, and
-    the collations that take different strings for equal.
+    operator family that a type compares by, the families in which an operator is the immutable equality, the
+    collations that take different strings for equal, and the functions that never return a null of their own.
     """
 
     trees: Mapping[int, str]
@@ -54,6 +57,7 @@ class Facts:
     families: Mapping[int, int]
     equality: Mapping[int, frozenset[int]]
     nondeterministic: frozenset[int] = frozenset()
+    total: frozenset[int] = frozenset()
 
 
 @dataclass(eq=False, slots=True)

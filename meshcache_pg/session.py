@@ -6,20 +6,32 @@ a number, and is not of a moment. Casts through text have no function at all. So
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Connection, text
+from sqlalchemy.engine import Row
 
-from meshcache_pg import facts
 from meshcache_pg.definition import Definition
 from meshcache_pg.errors import DefinitionError
-from meshcache_pg.nodes import Node, Value, expressions, parse
+from meshcache_pg.nodes import Node, Value, everything, parse
 from meshcache_pg.sql import query
 
-_FUNCTIONS = re.compile(r":(?:funcid|opfuncid|winfnoid|aggfnoid) (\d+)")
-_CALLS: Final = {"FUNCEXPR": "funcid", "OPEXPR": "opfuncid", "WINDOWFUNC": "winfnoid", "AGGREF": "aggfnoid"}
+_FUNCTIONS = re.compile(
+    r":(?:funcid|opfuncid|winfnoid|aggfnoid|startInRangeFunc|endInRangeFunc) (\d+)",
+)
+_COMPARISONS = re.compile(r":opnos \(o ([\d ]+)\)")
+_CALLS: Final = {
+    "FUNCEXPR": ("funcid",),
+    "OPEXPR": ("opfuncid",),
+    "DISTINCTEXPR": ("opfuncid",),
+    "NULLIFEXPR": ("opfuncid",),
+    "SCALARARRAYOPEXPR": ("opfuncid",),
+    "WINDOWFUNC": ("winfnoid",),
+    "AGGREF": ("aggfnoid",),
+    "WINDOWCLAUSE": ("startInRangeFunc", "endInRangeFunc"),
+}
 _RECORD: Final = 2249
 # Where nodes keep the type of their result; what has none of these is a boolean.
 _TYPES = """
@@ -32,24 +44,36 @@ _TYPE_FIELDS: Final = tuple(_TYPES.split())
 @dataclass(frozen=True, slots=True)
 class _Catalog:
     """What the server knows: stable built-in functions as (name, is polymorphic, writes JSON), and types
-    whose text depends on settings as (name, in JSON, too).
+    whose text depends on settings as (name, in JSON, too); operators that are not immutable, types that
+    others become without a cast that one sees, and whether a JSON path may make moments of text.
     """
 
     functions: Mapping[int, tuple[str, bool, bool]]
     types: Mapping[int, tuple[str, bool]]
+    comparisons: Mapping[int, str]
+    silent: Mapping[int, str]
+    moments_in_paths: bool
 
 
-def check(connection: Connection, definition: Definition, oid: int) -> None:
-    """Raise DefinitionError where the SELECT depends on the session, unless the definition allows that."""
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """What rows of sub-queries consist of: by the node that refers to one, and of all of them."""
+
+    known: Mapping[int, Sequence[Node]]
+    all: Sequence[Node]
+
+
+def check(
+    connection: Connection, definition: Definition, views: Mapping[int, str], judged: frozenset[int]
+) -> None:
+    """Raise DefinitionError where the SELECT depends on the session, unless the definition allows that.
+
+    `views` are the parsed views of facts.trees, `judged` functions that were looked at already.
+    """
     if "session" in definition.allow:
         return
-    trees = list(facts.trees(connection, oid).values())
-    called = sorted({int(number) for tree in trees for number in _FUNCTIONS.findall(tree)})
-    functions = connection.execute(text(query("session", "stable_functions")), {"oids": called})
-    known = _Catalog(
-        {row.oid: (row.name, row.polymorphic, row.writes_json) for row in functions},
-        {row.oid: (row.name, row.in_json) for row in connection.execute(text(query("session", "types")))},
-    )
+    trees = list(views.values())
+    known = _known(connection, list(views), "".join(trees), judged)
     found = sorted({words for tree in trees for words in _dependent(parse(tree), known)})
     if found:
         raise DefinitionError(
@@ -58,41 +82,148 @@ def check(connection: Connection, definition: Definition, oid: int) -> None:
         )
 
 
-def _dependent(queries: Iterable[Node], known: _Catalog) -> Iterator[str]:
-    everything = list(_everything(queries))
-    outputs = [node for node in everything if node.label == "TARGETENTRY"]
-    for node in everything:
+def becomes_text(connection: Connection, views: Mapping[int, str], types: Mapping[int, str]) -> bool:
+    """Whether the parsed views turn a value of one of these types (oid and name) into text or JSON."""
+    trees = list(views.values())
+    known = _known(connection, list(views), "".join(trees))
+    known = _Catalog(
+        functions={oid: found for oid, found in known.functions.items() if found[1]},
+        types={oid: (name, True) for oid, name in types.items()},
+        comparisons={},
+        silent={},
+        moments_in_paths=False,
+    )
+    return any(True for tree in trees for _ in _dependent(parse(tree), known))
+
+
+def _known(
+    connection: Connection, views: Sequence[int], trees: str, judged: frozenset[int] = frozenset()
+) -> _Catalog:
+    """Ask the server about what these trees name."""
+
+    def ask(name: str, **given: object) -> Sequence[Row[Any]]:
+        return connection.execute(text(query("session", name)), given).all()
+
+    called = sorted({int(number) for number in _FUNCTIONS.findall(trees)} - judged)
+    compared = sorted({int(n) for numbers in _COMPARISONS.findall(trees) for n in numbers.split()})
+    return _Catalog(
+        functions={
+            row.oid: (row.name, row.polymorphic, row.writes_json)
+            for row in ask("stable_functions", oids=called)
+        },
+        types={row.oid: (row.name, row.in_json) for row in ask("types")},
+        comparisons={row.oid: row.name for row in ask("comparisons", oids=compared)},
+        silent={row.oid: row.name for row in ask("silent_casts")},
+        moments_in_paths="{JSONEXPR " in trees and ask("moments_in_paths", oids=views)[0][0],
+    )
+
+
+def _dependent(queries: Sequence[Node], known: _Catalog) -> Iterator[str]:
+    # The queries themselves as well: they may be set operations.
+    nodes = [*queries, *everything(queries)]
+    rows = _Rows(dict(_records(queries)), [node for node in nodes if node.label == "TARGETENTRY"])
+    for node in nodes:
         if node.label == "COERCEVIAIO":
-            for type_ in (_type(node.node("arg")), node.number("resulttype")):
-                if type_ in known.types:
-                    yield f"a cast of {known.types[type_][0]} through text"
+            argument = node.node("arg")
+            yield from _arguments("a cast through text", [argument] if argument else [], known, rows)
+            if node.number("resulttype") in known.types:
+                yield f"a cast through text to {known.types[node.number('resulttype')][0]}"
         elif node.label == "JSONCONSTRUCTOREXPR":
-            yield from _arguments("a JSON constructor", node, known, outputs, in_json=True)
-        elif node.label in _CALLS and (called := known.functions.get(node.number(_CALLS[node.label]))):
-            name, polymorphic, writes_json = called
-            if polymorphic:
-                yield from _arguments(name, node, known, outputs, in_json=writes_json)
-            else:
+            yield from _arguments("a JSON constructor", node.items("args"), known, rows, in_json=True)
+        elif node.label == "JSONEXPR":
+            yield from _json_expression(node, known, rows)
+        elif node.label == "ROWCOMPAREEXPR":
+            yield from (known.comparisons[n] for n in node.numbers("opnos") if n in known.comparisons)
+        elif node.label == "QUERY":
+            yield from _combined(node, known)
+        for field in _CALLS.get(node.label, ()):
+            name, polymorphic, writes_json = known.functions.get(node.number(field), ("", True, False))
+            if name and polymorphic:
+                yield from _arguments(name, node.items("args"), known, rows, in_json=writes_json)
+            elif name:
                 yield name
 
 
+def _json_expression(node: Node, known: _Catalog, rows: _Rows) -> Iterator[str]:
+    """JSON_VALUE and its like turn text into any type, and compare moments in their paths."""
+    path, returning = node.node("path_spec"), node.node("returning")
+    passed = node.items("passing_values")
+    yield from _arguments("a JSON path", passed, known, rows)
+    if known.moments_in_paths or (path is not None and path.label != "CONST"):
+        yield "a JSON path that may read moments"
+    type_ = returning.number("typid") if returning else 0
+    if type_ in known.types:
+        yield f"a JSON path that returns {known.types[type_][0]}"
+
+
+def _combined(query_: Node, known: _Catalog) -> Iterator[str]:
+    """UNION and its like cast their arms to a common type, of which the stored tree says nothing."""
+    entries = query_.items("rtable")
+    waiting = [query_.node("setOperations")]
+    while waiting:
+        operation = waiting.pop()
+        for side in ("larg", "rarg"):
+            arm = operation.node(side) if operation else None
+            if operation is None or arm is None:
+                continue
+            types = arm.numbers("colTypes")
+            if arm.label == "RANGETBLREF":
+                subquery = entries[arm.number("rtindex") - 1].node("subquery")
+                outputs = subquery.items("targetList") if subquery else []
+                types = [_type(o.node("expr")) for o in outputs if not o.flag("resjunk")]
+            else:
+                waiting.append(arm)
+            for have, wanted in zip(types, operation.numbers("colTypes"), strict=True):
+                if have != wanted and wanted in known.silent:
+                    yield f"a set operation that casts to {known.silent[wanted]}"
+
+
 def _arguments(
-    name: str, node: Node, known: _Catalog, outputs: Iterable[Node], *, in_json: bool
+    name: str,
+    arguments: Sequence[Node],
+    known: _Catalog,
+    rows: _Rows,
+    *,
+    in_json: bool = False,
 ) -> Iterator[str]:
-    """A call that turns any type into text is as good as its arguments."""
+    """A call that turns any type into text is as good as its arguments, and rows are as their columns."""
     # What an aggregate only sorts by is among its arguments, too.
-    waiting = [argument for argument in node.items("args") if not argument.flag("resjunk")]
+    waiting = [argument for argument in arguments if not argument.flag("resjunk")]
+    seen: set[int] = set()
     while waiting:
         argument = waiting.pop()
-        inner = argument.node("expr") if argument.label == "TARGETENTRY" else None
-        type_ = _type(inner or argument)
+        if argument.label == "TARGETENTRY":
+            argument = argument.node("expr") or argument
+        if id(argument) in seen:
+            continue
+        seen.add(id(argument))
+        type_ = _type(argument)
         if argument.label == "ROWEXPR":
             waiting += argument.items("args")
         elif type_ == _RECORD:
-            # The row of some sub-query: of which one does not matter much.
-            waiting += [o for o in outputs if _type(o.node("expr")) != _RECORD]
+            # Where it is not known which sub-query's row it is, it may be any.
+            waiting += rows.known.get(id(argument), rows.all)
         elif type_ in known.types and (known.types[type_][1] or not in_json):
             yield f"{name} of {known.types[type_][0]}"
+
+
+def _records(queries: Iterable[Node]) -> Iterator[tuple[int, list[Node]]]:
+    """The references to the whole row of a query in FROM, with what that query returns."""
+    waiting: list[tuple[Value, tuple[Node, ...]]] = [(one, ()) for one in queries]
+    while waiting:
+        value, around = waiting.pop()
+        if isinstance(value, list):
+            waiting += [(inner, around) for inner in value]
+        elif isinstance(value, Node):
+            around = (*around, value) if value.label == "QUERY" else around
+            waiting += [(inner, around) for inner in value.fields.values()]
+            levels = value.number("varlevelsup")
+            if value.label == "VAR" and not value.number("varattno") and levels < len(around):
+                entry = around[-1 - levels].items("rtable")[value.number("varno") - 1]
+                inner_query = entry.node("subquery")
+                if inner_query is not None:
+                    outputs = [t for t in inner_query.items("targetList") if not t.flag("resjunk")]
+                    yield id(value), outputs
 
 
 def _type(node: Node | None) -> int:
@@ -104,14 +235,3 @@ def _type(node: Node | None) -> int:
         outputs = subselect.items("targetList") if subselect else []
         return _type(outputs[0].node("expr")) if outputs else 0
     return next((node.number(name) for name in _TYPE_FIELDS if node.has(name)), 0)
-
-
-def _everything(queries: Iterable[Node]) -> Iterator[Node]:
-    """Every node, those in queries inside of queries too."""
-    waiting: list[Value] = list(queries)
-    while waiting:
-        value = waiting.pop()
-        for node in expressions(*value.fields.values()) if isinstance(value, Node) else ():
-            yield node
-            if node.label == "QUERY":
-                waiting.append(node)

@@ -5,9 +5,10 @@ set.
 
 import os
 from datetime import timedelta
+from typing import Annotated
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from meshcache_pg.errors import ConfigurationError
 
@@ -32,6 +33,35 @@ class Settings(BaseSettings):
     timeout_seconds: float = Field(
         default=600.0, gt=0, description="How long one command of the CLI may work."
     )
+    secret_names: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("*secret*", "*token*", "*password*", "*encrypted*", "*api_key*", "*private*"),
+        description="Patterns of table and column names that are not copied unasked.",
+    )
+    secret_schemas: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("auth", "vault", "pgsodium"), description="Schemas of which nothing is copied unasked."
+    )
+    key_check_seconds: float = Field(
+        default=5.0, ge=0.001, description="How long plan and apply may look for keys that are not unique."
+    )
+
+    @field_validator("secret_names", "secret_schemas", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        """Words between commas, as the environment has them."""
+        if not isinstance(value, str):
+            return value
+        return tuple(filter(None, (word.strip() for word in value.split(","))))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _add(cls, values: dict[str, object]) -> dict[str, object]:
+        """What begins with a `+` comes to the defaults instead of replacing them."""
+        for name in ("secret_names", "secret_schemas"):
+            value = values.get(name)
+            if isinstance(value, str) and value.lstrip().startswith("+"):
+                default = cls.model_fields[name].default
+                values[name] = ",".join([*default, value.lstrip().removeprefix("+")])
+        return values
 
     @property
     def effective_dsn(self) -> str:

@@ -26,11 +26,14 @@ _MORE_THAN_ROWS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Look a value up in one column of a table, and go on with another of the same row."""
+    """Look a value up in one column of a table, and go on with another of the same row. `rel` is the
+    occurrence that this stands for.
+    """
 
     relation: Relation
     from_column: str
     to_column: str
+    rel: Rel = field(compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +109,8 @@ class Ways:
             name = self._names.get(number, "")
             return [End(name, is_key=True, words=f"{name} of the key")] if name in self._key else []
         before = search.tried.get((place, visible))
-        if before and before[0] >= links:
+        # A way that was found with more links to spend may have more of them than are left here.
+        if before and before[0] >= links and all(len(end.links) <= links for end in before[1]):
             return before[1]
         search.tried[place, visible] = (links, [])
         found = self._search(place, visible=visible, links=links, search=search)
@@ -124,11 +128,12 @@ class Ways:
                 ends = self._way(to, visible=is_visible, links=links if left else 0, search=search)
                 if ends:
                     return _said(place, ends)
-        for other in self._linked(place) if links else ():
+        # The row that has changed cannot be looked up: it may be gone.
+        for other in self._linked(place) if links and rel is not search.start else ():
             ends = self._way((rel, other), visible=False, links=links - 1, search=search)
             if ends:
                 relation = table(rel)
-                step = Step(relation, relation.columns[number], relation.columns[other])
+                step = Step(relation, relation.columns[number], relation.columns[other], rel)
                 words = f"{relation.text}.{step.from_column} of the row whose"
                 return [
                     End(e.column, e.is_key, f"{words} {e.words}", (step, *e.links), e.carry) for e in ends
@@ -232,8 +237,9 @@ class Ways:
         for oid, from_column, to_column in links:
             ahead: set[tuple[Place, bool]] = set()
             for (at, number), _ in here:
-                if at.relation and at.relation.oid == oid and at.relation.columns[number] == from_column:
-                    columns = {name: n for n, name in at.relation.columns.items()}
+                is_linked = at.relation is not None and at is not rel and at.relation.oid == oid
+                if is_linked and table(at).columns[number] == from_column:
+                    columns = {name: n for n, name in table(at).columns.items()}
                     ahead |= set(self._reach((at, columns[to_column])))
             here = ahead
         return any(

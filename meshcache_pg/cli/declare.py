@@ -1,5 +1,6 @@
 """Verbs that bring the database to what is declared: plan, apply, create, drop."""
 
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from meshcache_pg.definition import Definition
 
 DRIFT = 4
+# The first lines of a file for `apply`, whose headers `create` would read beside its own options.
+_HEADER = re.compile(r"\s*(?:--[^\n]*\n\s*)*--\s?(?:name|key|kind|coverage):")
 _COLORS = {"create": "green", "replace": "yellow", "repair": "yellow", "drop": "red"}
 
 
@@ -97,6 +100,14 @@ def create(
         str | None,
         typer.Option("--refresh-every", metavar="DURATION", help="When a rollup is due again: 5m."),
     ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option("--allow", metavar="WHAT", help="What is meant: session, row_security; repeat it."),
+    ] = None,
+    allow_secret: Annotated[
+        list[str] | None,
+        typer.Option("--allow-secret", metavar="COLUMN", help="A secret to copy: table.column; repeat it."),
+    ] = None,
     grant: Annotated[
         list[str] | None,
         typer.Option("--grant", metavar="ROLE", help="A role that may read; repeat it for several."),
@@ -114,6 +125,11 @@ def create(
     run: Run = ctx.obj
     if (query is None) == (query_file is None):
         raise WrongUsage("create needs one SELECT", hint="Give either --query SQL or --query-file FILE.")
+    select = _select(query, query_file)
+    if _HEADER.match(select):
+        raise WrongUsage(
+            "the SELECT has headers of a definition", hint="Use meshcache apply FILE, or take them away."
+        )
     headers: dict[str, Sequence[str | None]] = {
         "name": [name],
         "kind": ["rollup"] if rollup or refresh_every else [],
@@ -125,13 +141,15 @@ def create(
         "refresh_every": [refresh_every],
         "flush": [", ".join(flush or [])],
         "depends": depends or [],
+        "allow": [", ".join(allow or [])],
+        "allow_secret": [", ".join(allow_secret or [])],
         "grant": [", ".join(grant or [])],
     }
     lines = [f"-- {description}"] if description else []
     lines += [f"-- {header}: {value}" for header, values in headers.items() for value in values if value]
     if any("\n" in line for line in lines):
         raise WrongUsage("a value with a line break cannot be a header", hint="Write it on one line.")
-    declared = parse("\n".join([*lines, _select(query, query_file)]), f"create {name}")
+    declared = parse("\n".join([*lines, select]), f"create {name}")
     with run.cache() as cache:
         if not replace and name in cache.installed():
             raise DefinitionError(f"{name} is there already", hint="Add --replace, or drop it first.")
@@ -232,6 +250,7 @@ def _apply(
     steps = cache.apply(declared, prune=prune)
     for step in _changes(steps):
         run.out.say(_line(step))
+    _warn(run, steps)
     if not _changes(steps):
         run.out.say(f"nothing to do: {counted(len(steps), 'view')} unchanged")
     filled = _fill(run, cache, steps) if fill else []
@@ -264,8 +283,14 @@ def _changes(steps: Sequence["Step"]) -> list["Step"]:
     return [step for step in steps if step.action != "keep"]
 
 
-def _as_data(steps: Sequence["Step"]) -> list[dict[str, str]]:
-    return [{"action": step.action, "name": step.name, "reason": step.reason} for step in steps]
+def _as_data(steps: Sequence["Step"]) -> list[dict[str, str | None]]:
+    return [{n: getattr(step, n) for n in ("action", "name", "reason", "remark")} for step in steps]
+
+
+def _warn(run: Run, steps: Sequence["Step"]) -> None:
+    for step in steps:
+        if step.remark:
+            run.out.warn(f"{step.name}: {step.remark}")
 
 
 def _line(step: "Step") -> Text:
@@ -277,6 +302,7 @@ def _show(run: Run, steps: Sequence["Step"]) -> None:
     if changes:
         rows = [(Text(s.action, style=_COLORS[s.action]), s.name, s.reason) for s in changes]
         run.out.table(("action", "name", "why"), rows)
+    _warn(run, steps)
     kept = [step for step in steps if step.action == "keep"]
     undeclared = [step.name for step in kept if step.definition is None]
     run.out.say(f"{counted(len(changes), 'change')}, {len(kept) - len(undeclared)} unchanged")

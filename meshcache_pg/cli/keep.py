@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 DRIFT, BUSY = 4, 5
 
 # The differences that a sweep mends by itself.
-MENDED = ("partitions changed", "triggers enabled otherwise")
+MENDED = ("partitions changed", "triggers enabled otherwise", "what it rests on changed")
 
 
 def migrate(ctx: typer.Context, dry_run: DryRun = False) -> None:

@@ -170,7 +170,9 @@ def _as_data(view: "InstalledView") -> dict[str, Any]:
         "ttl_seconds": view.ttl,
         "refresh_every_seconds": view.refresh_every,
         "readers": view.readers,
+        "allowed": view.allowed,
         "secrets": view.secrets,
+        "key_proved": view.key_proved,
         "applied_at": view.applied_at,
         "whole": view.whole,
     }
@@ -198,6 +200,8 @@ def _show_list(run: Run, views: list["InstalledView"]) -> None:
     for view in views:
         if view.secrets:
             run.out.say(f"{view.name} copies what looks like a secret: {', '.join(view.secrets)}")
+        if view.allowed:
+            run.out.say(f"{view.name} is allowed: {', '.join(view.allowed)}")
     if not all(view.whole for view in views):
         run.out.warn("objects of damaged views are missing; apply their definitions again")
 
@@ -208,16 +212,22 @@ def _show_view(
     facts = [
         ("name", view.name),
         ("kind", _what(view)),
-        ("key", ", ".join(view.key_columns)),
+        (
+            "key",
+            ", ".join(view.key_columns) + ("" if view.key_proved else " (not proved)"),
+        ),
         ("tenant", view.tenant_column or ""),
         ("limit", _limit(view)),
         ("readers", ", ".join(view.readers)),
+        ("allowed", ", ".join(view.allowed)),
+        ("secrets", ", ".join(view.secrets)),
         ("applied at", moment(view.applied_at)),
         ("state", "ok" if view.whole else "objects of it are missing; apply its definition again"),
     ]
     if state is not None:
         facts += [
             ("populated", cell(state.populated)),
+            ("problem", state.problem or ""),
             ("rows", f"{state.rows:,}"),
             ("size", _size(state.bytes)),
             (
@@ -273,6 +283,9 @@ def _show_stats(run: Run, found: list["ViewStats"]) -> None:
     ]
     heads = ("name", "rows", "size", "reads", "hits", "marks", "expired", "oldest")
     run.out.table(heads, rows, right=heads[1:])
+    for one in found:
+        if one.problem:
+            run.out.warn(f"{one.name} cannot be filled: {one.problem}")
 
 
 def _show_verified(run: Run, found: list["Verification"], repaired: list[str]) -> None:

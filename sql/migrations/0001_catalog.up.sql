@@ -9,6 +9,7 @@ create table meshcache.cached_view (
     definition_hash text not null,
     source_sql text not null,
     key_columns text[] not null,
+    key_proved boolean not null,
     columns text[] not null,
     column_types text[] not null,
     coverage text check (coverage in ('complete', 'on_demand')),
@@ -16,12 +17,26 @@ create table meshcache.cached_view (
     ttl interval,
     refresh_every interval,
     readers text[] not null default '{}',
+    rests_on oid[] not null default '{}',
+    rests_on_as text[] not null default '{}',
+    rests_on_in text not null default '',
     made_by text not null,
+    problem text,
     applied_at timestamptz not null default statement_timestamp()
 );
 comment on table meshcache.cached_view is 'One row per cached view or rollup: its definition and what was derived from it.';
 comment on column meshcache.cached_view.source_sql is
 'The SELECT as the server prints it, every name qualified: what a reader runs when the cache cannot be used.';
+comment on column meshcache.cached_view.problem is 'Why the last sweep or refresh could not fill it; null while it can.';
+comment on column meshcache.cached_view.key_proved is
+'Whether tables and SELECT rule out that two rows have one key, or a null in it; else it was looked for in the data.';
+
+comment on column meshcache.cached_view.rests_on is
+'What its answer follows from beside the rows of tables: functions, views, rows read whole, generated columns, types.';
+comment on column meshcache.cached_view.rests_on_as is
+'The versions of these in the catalog when it was applied or last swept. Readers compare them with the present ones.';
+comment on column meshcache.cached_view.rests_on_in is
+'The cluster and the catalog table in which these oids mean something: a dump takes them along.';
 
 create table meshcache.source_table (
     id integer generated always as identity primary key,
@@ -59,6 +74,7 @@ create table meshcache.dependency (
     view_columns text[] not null,
     links jsonb not null default '[]',
     matter_columns text[],
+    strict_columns text[] not null default '{}',
     has_children boolean not null,
     primary key (view_id, position)
 );
@@ -67,6 +83,9 @@ comment on table meshcache.dependency is
 comment on column meshcache.dependency.source_name is
 'What the table was called when the view was applied: plan sees that it was renamed, or made anew.';
 comment on column meshcache.dependency.matter_columns is 'Columns whose change leaves a mark; null means every column.';
+
+comment on column meshcache.dependency.strict_columns is
+'Marked columns that are not null when the view is applied; a null in one of them leaves a wildcard mark.';
 
 create table meshcache.rollup_refresh (
     view_id integer primary key references meshcache.cached_view on delete cascade,

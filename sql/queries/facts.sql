@@ -17,17 +17,38 @@ from views as v
 inner join pg_rewrite as r on r.ev_class = v.oid and r.ev_type = '1';
 
 -- name: relations
--- Columns of relations, and which sets of them no two rows share at any moment: a constraint that is checked late may
--- be broken inside of a transaction, and an index of a table does not know the rows of its inheritance children.
+-- Columns of relations, those that are never null, and which sets of them no two rows share at any moment: a constraint
+-- that is checked late may be broken inside of a transaction, and an index of a table does not know the rows of its
+-- inheritance children.
 select
     c.oid::bigint as oid, n.nspname as schema, c.relname as name, c.relkind::text as kind,
-    coalesce(a.columns, '{}') as columns, coalesce(a.virtual, '{}') as virtual, coalesce(u.keys, '[]') as unique_keys
+    coalesce(a.columns, '{}') as columns, coalesce(a.virtual, '{}') as virtual,
+    coalesce(a.not_null, '{}') as not_null, coalesce(u.keys, '[]') as unique_keys
 from pg_class as c
 inner join pg_namespace as n on n.oid = c.relnamespace
 left join lateral (
     select
         jsonb_object_agg(a.attnum, a.attname) as columns,
-        array_agg(a.attnum::integer) filter (where a.attgenerated = 'v') as virtual
+        array_agg(a.attnum::integer) filter (where a.attgenerated = 'v') as virtual,
+        array_agg(a.attnum::integer) filter (
+            -- Before PostgreSQL 18 an inheritance child may do without; since then rows may wait to be validated.
+            where a.attnotnull
+                and not exists (
+                    with recursive below (oid) as (
+                        select c.oid
+                        union
+                        select i.inhrelid from below as b inner join pg_inherits as i on i.inhparent = b.oid
+                    )
+                    select from below as b
+                    inner join pg_attribute as x on x.attrelid = b.oid and x.attname = a.attname
+                    where not x.attnotnull
+                )
+                and not exists (
+                    select from pg_constraint as k
+                    where k.conrelid = a.attrelid and k.contype = 'n' and not k.convalidated
+                        and a.attnum = any(k.conkey)
+                )
+        ) as not_null
     from pg_attribute as a
     where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
 ) as a on true
@@ -92,3 +113,21 @@ group by o.oid;
 -- name: nondeterministic
 -- Collations that take different strings for equal.
 select c.oid::bigint from pg_collation as c where not c.collisdeterministic;
+
+-- name: total
+-- Built-in functions, of those given, that return a value for whatever values they are given: no null.
+select p.oid::bigint
+from pg_proc as p
+where p.oid = any(cast(:oids as oid[])) and p.pronamespace = 'pg_catalog'::regnamespace
+    and p.proname = any(array[
+        'count', 'row_number', 'rank', 'dense_rank',
+        'lower', 'upper', 'initcap', 'btrim', 'ltrim', 'rtrim', 'replace', 'substr', 'left', 'right',
+        'textcat', 'concat', 'md5', 'length', 'octet_length', 'translate', 'lpad', 'rpad',
+        'abs', 'ceil', 'ceiling', 'floor', 'round', 'trunc', 'sign', 'mod',
+        'date_trunc', 'date', 'timezone', 'timestamp', 'timestamptz', 'date_bin',
+        'int2', 'int4', 'int8', 'float4', 'float8', 'numeric', 'text', 'varchar', 'bpchar', 'name',
+        'int4pl', 'int4mi', 'int4mul', 'int4div', 'int4mod', 'int8pl', 'int8mi', 'int8mul', 'int8div', 'int8mod',
+        'int48pl', 'int84pl', 'int48mi', 'int84mi', 'numeric_add', 'numeric_sub', 'numeric_mul', 'numeric_div',
+        'date_pli', 'date_mii', 'timestamp_pl_interval', 'timestamptz_pl_interval',
+        'generate_series', 'jsonb_array_elements', 'json_array_elements', 'jsonb_object_keys', 'json_object_keys'
+    ]::name[]);

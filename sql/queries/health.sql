@@ -5,6 +5,7 @@
 select
     s.name, s.kind, s.coverage, s.populated, s.rows, s.bytes, s.hits, s.misses, s.stale, s.bypassed, s.fills,
     s.hit_ratio::double precision as hit_ratio, s.pending_marks, s.expired, s.oldest_filled_at, s.refreshed_at,
+    s.problem,
     extract(epoch from statement_timestamp() - s.oldest_filled_at)::double precision as oldest_age_seconds
 from meshcache.stats() as s;
 

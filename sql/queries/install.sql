@@ -23,7 +23,7 @@ select
     a.attname as name, format_type(a.atttypid, a.atttypmod) as type,
     t.typtype = 'p' as is_pseudo,
     t.typtype = 'c' or b.typtype = 'c' or coalesce(b.typcategory, t.typcategory) = 'A' as is_plural,
-    a.attgenerated = 'v' as is_virtual,
+    a.attgenerated = 'v' as is_virtual, a.attnotnull as is_not_null,
     coalesce(e.schema, 'pg_catalog') as operator_schema, coalesce(e.name, '=') as operator_name,
     case when a.attcollation not in (0, t.typcollation) then
         (select format('%I.%I', n.nspname, c.collname)
@@ -86,25 +86,20 @@ order by 2;
 -- name: insert_view
 -- A new row of the catalog; the id is what locks, marks and functions refer to.
 insert into meshcache.cached_view (
-    name, kind, definition, definition_hash, source_sql, key_columns, columns, column_types,
+    name, kind, definition, definition_hash, source_sql, key_columns, key_proved, columns, column_types,
     coverage, tenant_column, ttl, refresh_every, readers, made_by
 )
 values (
-    :name, :kind, :definition, :definition_hash, '', :key_columns, '{}', '{}',
+    :name, :kind, :definition, :definition_hash, :source_sql, :key_columns, :key_proved, :columns, :column_types,
     :coverage, :tenant_column, :ttl, :refresh_every, :readers, :made_by
 )
 on conflict (name) do update set
     kind = excluded.kind, definition = excluded.definition, definition_hash = excluded.definition_hash,
-    key_columns = excluded.key_columns, coverage = excluded.coverage, tenant_column = excluded.tenant_column,
-    ttl = excluded.ttl, refresh_every = excluded.refresh_every, readers = excluded.readers, made_by = excluded.made_by,
-    applied_at = statement_timestamp()
+    source_sql = excluded.source_sql, key_columns = excluded.key_columns, key_proved = excluded.key_proved,
+    columns = excluded.columns, column_types = excluded.column_types, coverage = excluded.coverage,
+    tenant_column = excluded.tenant_column, ttl = excluded.ttl, refresh_every = excluded.refresh_every,
+    readers = excluded.readers, made_by = excluded.made_by, problem = null, applied_at = statement_timestamp()
 returning id;
-
--- name: describe_view
--- What is known only once the source view exists.
-update meshcache.cached_view
-set source_sql = :source_sql, columns = :columns, column_types = :column_types
-where id = :id;
 
 -- name: source_sql
 -- The SELECT of a view as the server prints it; under a search_path of pg_catalog every name is qualified.
@@ -141,11 +136,12 @@ select meshcache._reserve_pages(cast(:mark_table as regclass));
 -- name: insert_dependency
 -- One dependency of a view.
 insert into meshcache.dependency (
-    view_id, position, source_id, source_name, mark_id, kind, view_columns, links, matter_columns, has_children
+    view_id, position, source_id, source_name, mark_id, kind, view_columns, links, matter_columns, strict_columns,
+    has_children
 )
 values (
     :view_id, :position, :source_id, :source_name, :mark_id, :kind, :view_columns, cast(:links as jsonb), :matter,
-    :has_children
+    :strict, :has_children
 );
 
 -- name: delete_dependencies
@@ -161,7 +157,13 @@ select
         from meshcache.dependency as e
         cross join unnest(e.matter_columns) as x (name)
         where e.mark_id = m.id
-    ) end as matter
+    ) end as matter,
+    coalesce((
+        select array_agg(distinct x.name order by x.name)
+        from meshcache.dependency as e
+        cross join unnest(e.strict_columns) as x (name)
+        where e.mark_id = m.id
+    ), '{}') as strict
 from meshcache.mark_table as m
 inner join meshcache.dependency as d on d.mark_id = m.id
 where m.source_id = :source_id
@@ -227,6 +229,12 @@ select p.oid::regprocedure::text as signature
 from pg_proc as p
 where p.pronamespace = 'meshcache'::regnamespace and p.proname = any(:names);
 
+-- name: views_there
+-- Which of these names are views in schema meshcache.
+select c.relname
+from pg_class as c
+where c.relnamespace = 'meshcache'::regnamespace and c.relkind = 'v' and c.relname = any(:names);
+
 -- name: ensure_data
 -- Creates meshcache_data and its bookkeeping where they are missing.
 select meshcache._ensure_data();
@@ -245,57 +253,6 @@ from pg_trigger as t
 inner join pg_proc as p on p.oid = t.tgfoid
 where p.pronamespace = 'meshcache'::regnamespace
 order by t.tgrelid;
-
--- name: rule_facts
--- What the stored tree of a view tells that pg_depend does not: whole-row references, and functions that pg_depend
--- leaves out because they are built in. Views that it reads are included.
-with recursive views (oid) as (
-    select cast(:oid as oid)
-    union
-    select d.refobjid
-    from views as v
-    inner join pg_rewrite as r on r.ev_class = v.oid
-    inner join pg_depend as d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid
-    inner join pg_class as c on c.oid = d.refobjid and c.relkind = 'v'
-    where d.refclassid = 'pg_class'::regclass
-),
-trees as (
-    select r.ev_action::text as tree from pg_rewrite as r inner join views as v on v.oid = r.ev_class
-)
-select
-    bool_or(t.tree ~ '[:]varattno 0 ') as whole_row,
-    bool_or(t.tree ~ '{SQLVALUEFUNCTION ') as session_value,
-    array(
-        select distinct c.oid::regclass::text
-        from trees as u
-        cross join regexp_matches(u.tree, '[:]relid (\d+)', 'g') as f (ids)
-        inner join pg_class as c on c.oid = cast(f.ids[1] as oid)
-        inner join pg_namespace as n on n.oid = c.relnamespace
-        where n.nspname in ('pg_catalog', 'information_schema')
-        order by 1
-    ) as catalogs,
-    array(
-        select distinct p.oid::regprocedure::text
-        from trees as u
-        cross join regexp_matches(u.tree, '[:](funcid|opfuncid|winfnoid|aggfnoid) (\d+)', 'g') as f (ids)
-        inner join pg_proc as p on p.oid = cast(f.ids[2] as oid)
-        inner join pg_language as l on l.oid = p.prolang
-        where p.provolatile = 'v'
-            -- One that is not immutable may read tables, which nobody would watch.
-            or (
-                p.provolatile = 's' and l.lanname not in ('internal', 'c')
-                and p.pronamespace <> 'pg_catalog'::regnamespace
-            )
-            or p.oid = any(array[
-                'now()'::regprocedure, 'statement_timestamp()'::regprocedure, 'transaction_timestamp()'::regprocedure,
-                'current_setting(text)'::regprocedure, 'current_setting(text, boolean)'::regprocedure,
-                'current_schema()'::regprocedure, 'current_schemas(boolean)'::regprocedure,
-                'pg_current_snapshot()'::regprocedure, 'txid_current_snapshot()'::regprocedure,
-                'pg_backend_pid()'::regprocedure, 'inet_client_addr()'::regprocedure
-            ]::oid[])
-        order by 1
-    ) as functions
-from trees as t;
 
 -- name: moved_names
 -- Whether table names of a definition now lead to other tables than those that carry its triggers, or these have

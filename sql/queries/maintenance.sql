@@ -12,6 +12,10 @@ call meshcache.sweep(null, :max_seconds, :batch);
 -- Opens the cache again after a crash or a restore.
 call meshcache.open_cache();
 
+-- name: lock_timeout
+-- The longest wait for a lock, for the whole session.
+select set_config('lock_timeout', :timeout, false);
+
 -- name: invalidate
 -- Makes a whole cached view stale.
 select meshcache.invalidate(:name);
@@ -30,7 +34,7 @@ where v.kind = 'rollup'
 order by v.name;
 
 -- name: fill_timeouts
--- The fill's own limits, for this transaction only.
+-- The limits of what is done on the way of a read, for this transaction only.
 select
     set_config('statement_timeout', cast(:statement_ms as text), true),
     set_config('lock_timeout', cast(:lock_ms as text), true);

@@ -10,35 +10,43 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     create schema if not exists meshcache_data;
-    create unlogged table if not exists meshcache_data.epoch (
-        only_row boolean primary key default true check (only_row),
-        id uuid not null default gen_random_uuid(),
-        opened_by xid8 not null default pg_current_xact_id(),
-        opened_at timestamptz not null default statement_timestamp(),
-        table_oid oid not null
-    );
-    comment on table meshcache_data.epoch is
-        'One row while the cache is open. It vanishes with the data; anything held outside the server carries its id.';
-    create unlogged table if not exists meshcache_data.view_state (
-        view_id integer primary key,
-        complete_in pg_snapshot not null,
-        complete_by xid8 not null,
-        written_as xid,
-        table_oid oid not null,
-        refreshed_at timestamptz not null default statement_timestamp()
-    ) with (fillfactor = 50);
-    comment on table meshcache_data.view_state is
-        'One row per complete cached view that holds every key, with the snapshot of the fill that made it so.';
-    create unlogged table if not exists meshcache_data.counter (
-        view_id integer primary key,
-        hits bigint not null default 0,
-        misses bigint not null default 0,
-        stale bigint not null default 0,
-        bypassed bigint not null default 0,
-        fills bigint not null default 0
-    ) with (fillfactor = 50);
-    comment on table meshcache_data.counter is
-        'What readers counted in their own processes and flushed in batches; a read itself never writes.';
+    -- Looked for first: even a comment that is there already locks its table until the end of the transaction, and that
+    -- may be a long one.
+    if to_regclass('meshcache_data.epoch') is null then
+        create unlogged table if not exists meshcache_data.epoch (
+            only_row boolean primary key default true check (only_row),
+            id uuid not null default gen_random_uuid(),
+            opened_by xid8 not null default pg_current_xact_id(),
+            opened_at timestamptz not null default statement_timestamp(),
+            table_oid oid not null
+        );
+        comment on table meshcache_data.epoch is
+            'One row while the cache is open. It vanishes with the data; what is held elsewhere carries its id.';
+    end if;
+    if to_regclass('meshcache_data.view_state') is null then
+        create unlogged table if not exists meshcache_data.view_state (
+            view_id integer primary key,
+            complete_in pg_snapshot not null,
+            complete_by xid8 not null,
+            written_as xid,
+            table_oid oid not null,
+            refreshed_at timestamptz not null default statement_timestamp()
+        ) with (fillfactor = 50);
+        comment on table meshcache_data.view_state is
+            'One row per complete cached view that holds every key: its table, and the snapshot of the fill.';
+    end if;
+    if to_regclass('meshcache_data.counter') is null then
+        create unlogged table if not exists meshcache_data.counter (
+            view_id integer primary key,
+            hits bigint not null default 0,
+            misses bigint not null default 0,
+            stale bigint not null default 0,
+            bypassed bigint not null default 0,
+            fills bigint not null default 0
+        ) with (fillfactor = 50);
+        comment on table meshcache_data.counter is
+            'What readers counted in their own processes and flushed in batches; a read itself never writes.';
+    end if;
 end
 $$;
 comment on function meshcache._ensure_data() is 'Creates meshcache_data and its bookkeeping tables where they are missing.';

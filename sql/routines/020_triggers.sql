@@ -23,6 +23,21 @@ $$;
 comment on function meshcache._members(regclass) is 'Partitions and inheritance children at any depth, ordered by oid.';
 revoke execute on function meshcache._members(regclass) from public;
 
+-- A foreign table among the partitions is written to elsewhere, where no trigger of ours is; and the server fails
+-- statements that route a row to one where statement triggers want to see the rows. So such a table gets no triggers,
+-- and nothing that depends on it is cached.
+create or replace function meshcache._has_foreign_member(p_relation regclass)
+returns boolean
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select exists (select from pg_class as c where c.oid = any(meshcache._members(p_relation)) and c.relkind = 'f')
+$$;
+comment on function meshcache._has_foreign_member(regclass) is
+'Whether a foreign table is among the partitions and inheritance children.';
+revoke execute on function meshcache._has_foreign_member(regclass) from public;
+
 -- The function of the guard triggers; their WHEN clause does the work and is never true.
 create or replace function meshcache._never()
 returns trigger
@@ -43,7 +58,9 @@ stable
 set search_path = pg_catalog, pg_temp
 as $$
     with source as (
-        select s.id, s.relation::oid as root from meshcache.source_table as s where s.id = p_source_id
+        select s.id, s.relation::oid as root
+        from meshcache.source_table as s
+        where s.id = p_source_id and not meshcache._has_foreign_member(s.relation)
     ),
     member as (
         select s.id, s.root as relation from source as s
@@ -151,7 +168,7 @@ begin
     end loop;
     update meshcache.source_table as s
     set
-        trusted = true,
+        trusted = not meshcache._has_foreign_member(s.relation),
         children = meshcache._members(s.relation),
         -- A partition that is no partitioned table cannot get children; any other member can.
         parents = array(
@@ -161,7 +178,10 @@ begin
             order by c.oid
         )
     where s.id = p_source_id
-        and (s.children is distinct from meshcache._members(s.relation) or s.parents = '{}' or not s.trusted);
+        and (
+            s.children is distinct from meshcache._members(s.relation) or s.parents = '{}'
+            or s.trusted = meshcache._has_foreign_member(s.relation)
+        );
     -- Whatever was not as it should be may have let a write through, or brought rows along: mending it must not make
     -- old cached rows look right again.
     if found or v_count > 0 then

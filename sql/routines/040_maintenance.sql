@@ -40,12 +40,14 @@ as $$
 declare
     v_relation regclass;
     v_differs text;
+    v_trusted boolean;
 begin
     select
         s.relation,
         case
             when c.oid is null then 'dropped'
             when c.relispartition then 'attached to a partitioned table'
+            when meshcache._has_foreign_member(s.relation) then 'has a foreign partition'
             when s.children is distinct from meshcache._members(s.relation) then 'partitions changed'
             when exists (select from meshcache._missing_triggers(s.id) as m where not m.fires)
                 then 'triggers missing or disabled'
@@ -60,9 +62,15 @@ begin
     ) then
         return v_differs;
     end if;
+    if v_differs = 'has a foreign partition' then
+        -- The application's own statements fail while they are there.
+        perform meshcache._drop_triggers(p_source_id);
+        update meshcache.source_table as s set children = meshcache._members(s.relation) where s.id = p_source_id;
+    end if;
+    v_trusted := v_differs is null or v_differs not in ('triggers missing or disabled', 'has a foreign partition');
     update meshcache.source_table as s
-    set trusted = v_differs is distinct from 'triggers missing or disabled'
-    where s.id = p_source_id and s.trusted is distinct from (v_differs is distinct from 'triggers missing or disabled');
+    set trusted = v_trusted
+    where s.id = p_source_id and s.trusted is distinct from v_trusted;
     insert into meshcache.wildcard_mark (source_id) values (p_source_id) on conflict do nothing;
     if v_differs in ('partitions changed', 'triggers enabled otherwise') then
         -- A partition without triggers is worse than a stale cache: until they are there, readers see that
@@ -204,6 +212,19 @@ $$;
 comment on function meshcache._close_view(integer) is 'Empties a cached view; its readers go to the source until it is filled again. False when it is being refreshed.';
 revoke execute on function meshcache._close_view(integer) from public;
 
+create or replace function meshcache._note_problem(p_view_id integer, p_problem text)
+returns void
+language sql
+volatile
+security invoker
+set search_path = pg_catalog, pg_temp
+as $$
+update meshcache.cached_view as v set problem = p_problem
+where v.id = p_view_id and v.problem is distinct from p_problem;
+$$;
+comment on function meshcache._note_problem(integer, text) is 'Why a cached view could not be filled, or null when it could.';
+revoke execute on function meshcache._note_problem(integer, text) from public;
+
 -- p_mode: stale (only what pending marks and expiry ask for; a complete view that is not populated is filled
 -- whole) or all (every key of the source).
 create or replace procedure meshcache.refresh(
@@ -257,6 +278,9 @@ begin
         perform meshcache._try_check_source(v_id);
         commit;
     end loop;
+    perform meshcache._begin_step();
+    perform meshcache._check_view(meshcache._view_id(p_name));
+    commit;
     loop
         perform meshcache._begin_step();
         execute pg_catalog.format(
@@ -266,6 +290,8 @@ begin
         ) into p_result;
         commit;
         if p_result is not null then
+            perform meshcache._note_problem(meshcache._view_id(p_name), null);
+            commit;
             p_result := pg_catalog.jsonb_build_object('state', 'done', 'rows', p_result);
             return;
         end if;
@@ -328,6 +354,17 @@ begin
     end loop;
 
     v_views := array(select v.id from meshcache.cached_view as v where v.kind = 'cached_view' order by v.id);
+    foreach v_id in array v_views
+    loop
+        perform meshcache._begin_step();
+        v_text := meshcache._check_view(v_id);
+        if v_text is not null then
+            v_differences := v_differences || pg_catalog.jsonb_build_object(
+                (select v.name from meshcache.cached_view as v where v.id = v_id), v_text
+            );
+        end if;
+        commit;
+    end loop;
     perform meshcache._begin_step();
     v_horizon := pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot());
     commit;
@@ -384,12 +421,16 @@ begin
                         v_text := sqlerrm;
                         v_count := case when meshcache._close_view(v_id) then 0 end;
                         v_differences := v_differences || pg_catalog.jsonb_build_object(v_view.name, v_text);
+                        perform meshcache._note_problem(v_id, v_text);
                 end;
                 if v_count is null then
                     v_state := 'busy';
                     exit;
                 end if;
                 v_rows := v_rows + v_count;
+                if not v_differences ? v_view.name then
+                    perform meshcache._note_problem(v_id, null);
+                end if;
             end if;
             commit;
         end loop;

@@ -27,6 +27,8 @@ comment on function meshcache.add_counts(jsonb) is
 'Adds what a reader has counted in its own process: [{name, hit, miss, stale, bypass, fills}, ...].';
 revoke execute on function meshcache.add_counts(jsonb) from public;
 
+-- What it returns has grown.
+drop function if exists meshcache.stats();
 create or replace function meshcache.stats()
 returns table (
     name text,
@@ -44,7 +46,8 @@ returns table (
     pending_marks bigint,
     expired bigint,
     oldest_filled_at timestamptz,
-    refreshed_at timestamptz
+    refreshed_at timestamptz,
+    problem text
 )
 language plpgsql
 volatile
@@ -58,11 +61,12 @@ declare
     v_mark_id integer;
     v_count bigint;
 begin
-    for v_view in select v.id, v.name, v.kind, v.coverage from meshcache.cached_view as v order by v.name
+    for v_view in select v.id, v.name, v.kind, v.coverage, v.problem from meshcache.cached_view as v order by v.name
     loop
         name := v_view.name;
         kind := v_view.kind;
         coverage := v_view.coverage;
+        problem := v_view.problem;
         v_table := to_regclass(format('meshcache_data.%I', v_view.name));
         rows := 0;
         expired := 0;
@@ -91,7 +95,7 @@ begin
                 v_table
             ) into rows, expired, oldest_filled_at;
             if v_view.coverage = 'complete' then
-                select s.refreshed_at, s.xmin = s.written_as and s.tableoid = s.table_oid into refreshed_at, populated
+                select s.refreshed_at, s.xmin = s.written_as and s.table_oid = v_table into refreshed_at, populated
                 from meshcache_data.view_state as s where s.view_id = v_view.id;
                 populated := coalesce(populated, false);
             else

@@ -29,8 +29,8 @@ begin
         select distinct on ({s_keys})
             {s_columns}, pg_current_snapshot(), pg_current_xact_id(), statement_timestamp(), {expires_at}
         from unnest({v_arrays}) as k ({keys})
-        cross join lateral (select * from meshcache.{source} as s where {s_is_k}) as s
-        where {may_fill}
+        cross join lateral ({of_key}) as s
+        where s._of_key = 1 and {may_fill}
         {on_conflict}
         returning c.xmin = c._filled_by::xid as own
     )
@@ -39,6 +39,10 @@ begin
     return v_filled;
 end
 $fill$
+
+-- part: of_key
+-- A key that has two rows in the source is never cached: nothing says which of them to serve.
+select s.*, count(*) over () as _of_key from meshcache.{source} as s where {s_is_k}
 
 -- part: check_own
 -- In a savepoint (or a block with an exception handler) rows get the xid of the subtransaction and could
@@ -106,7 +110,7 @@ begin
     ),
     stated as (
         insert into meshcache_data.view_state as v (view_id, complete_in, complete_by, table_oid)
-        select {view_id}, moment.snapshot, moment.xid, 'meshcache_data.view_state'::regclass from moment
+        select {view_id}, moment.snapshot, moment.xid, {table}::regclass from moment
         on conflict (view_id) do update set
             complete_in = excluded.complete_in, complete_by = excluded.complete_by, written_as = null,
             table_oid = excluded.table_oid, refreshed_at = excluded.refreshed_at
@@ -141,6 +145,8 @@ begin
         select {s_columns}, moment.snapshot, moment.xid, statement_timestamp(), {expires_at}
         from (select pg_current_snapshot() as snapshot, pg_current_xact_id() as xid where {may_fill} offset 0) as moment
         cross join meshcache.{source} as s
+        -- A null can be asked for by nobody.
+        where {s_known}
         {on_conflict}
         returning c.xmin = c._filled_by::xid as own
     )
@@ -221,8 +227,8 @@ begin
             select {c_keys} from meshcache_data.{name} as c
             where not exists (select from meshcache.{fresh_rows} as h where {h_is_c}) offset 0
         ) as k
-        cross join lateral (select * from meshcache.{source} as s where {s_is_k}) as s
-        where {may_fill}
+        cross join lateral ({of_key}) as s
+        where s._of_key = 1 and {may_fill}
         {on_conflict};
         get diagnostics v_rows = row_count;
     end if;

@@ -89,10 +89,35 @@ not exists (
 -- part: usable
 (select meshcache.{function}())
 
+-- part: same_definitions
+-- Nor when a function or a view that the SELECT rests on is replaced, or a row that it reads whole gets a column. The
+-- same query as meshcache._rests_on_as, with those of its parts that can have an answer here.
+(
+    select v.rests_on_as = array({versions} order by 1)
+    from meshcache.cached_view as v
+    where v.id = {view_id}
+)
+
+-- part: versions_of_functions
+select 'function ' || p.xmin::text from pg_catalog.pg_proc as p where p.oid = any(v.rests_on)
+
+-- part: versions_of_relations
+select 'view ' || r.xmin::text from pg_catalog.pg_rewrite as r where r.ev_class = any(v.rests_on)
+union all
+select 'column ' || a.xmin::text
+from pg_catalog.pg_attribute as a where a.attrelid = any(v.rests_on) and a.attnum > 0
+union all
+select 'expression ' || d.xmin::text from pg_catalog.pg_attrdef as d where d.adrelid = any(v.rests_on)
+
+-- part: versions_of_labels
+select 'label ' || e.xmin::text from pg_catalog.pg_enum as e where e.enumtypid = any(v.rests_on)
+
 -- part: usable_complete
+-- A snapshot from before the view was replaced sees the row that says so of the table of then, and nothing of what is
+-- in the table of now: a row counts for its own table alone.
 (
     select true from meshcache_data.view_state as v
-    where v.view_id = {view_id} and v.xmin = v.written_as and v.tableoid = v.table_oid
+    where v.view_id = {view_id} and v.xmin = v.written_as and v.table_oid = {table}::regclass
         and {session}
         and not exists (
             select from meshcache.wildcard_mark as w

@@ -66,8 +66,8 @@ $mark$
 -- part: row_read
 {array} := array_append({array}, {value});
 
--- part: row_too_long
-v_wildcard := v_wildcard or coalesce({too_long}, false);
+-- part: row_unmarkable
+v_wildcard := v_wildcard or coalesce({unmarkable}, false);
 
 -- part: row_flush
 insert into meshcache.wildcard_mark (source_id) values {views} on conflict do nothing;
@@ -97,8 +97,8 @@ $mark$
 
 -- part: read
 -- One more than the limit is enough to know that it is passed; then one wildcard stands for all of them. So it does for
--- a value that no index row has room for.
-select {aggregates}, coalesce(count(*) > {limit}, false) or coalesce(bool_or({too_long}), false) or v_wildcard
+-- a value that no index row has room for, and for a null where somebody relies on there being none.
+select {aggregates}, coalesce(count(*) > {limit}, false) or coalesce(bool_or({unmarkable}), false) or v_wildcard
 into {arrays}, v_wildcard
 from (select distinct {x_columns} from ({touched}) as x where {x_known} limit {limit} + 1) as t;
 
@@ -118,7 +118,11 @@ select {n_columns} from new_rows as n union all select {o_columns} from old_rows
 -- part: touched_update_keyed
 -- Compared as stored (*<>), not by the types' own "=": 1.0 and 1.00, or two spellings of a case-insensitive
 -- text, are equal there and different in what a reader sees.
-select p.* from old_rows as o
+select {p_columns} from old_rows as o
 full join new_rows as n on {same_key}
-cross join lateral (values ({o_columns}), ({n_columns})) as p ({columns})
-where {o_key} is null or {n_key} is null or {o_image} operator(pg_catalog.*<>) {n_image}
+cross join lateral (
+    values ({o_columns}, {o_key} is not null), ({n_columns}, {n_key} is not null)
+) as p ({columns}, _is_there)
+where p._is_there and (
+    {o_key} is null or {n_key} is null or {o_image} operator(pg_catalog.*<>) {n_image}
+)

@@ -108,6 +108,8 @@ def test_the_reference_has_every_setting_with_its_default() -> None:
         row = re.search(rf"^\| `MESHCACHE_{name.upper()}` \|.*$", page, re.MULTILINE)
         assert row, name
         default = {None: "none", True: "true", False: "false"}.get(setting.default, setting.default)
+        if isinstance(default, tuple):
+            default = f"`{','.join(default)}`"
         assert f"| {default:g} |" in row[0] if isinstance(default, float) else f"| {default} |" in row[0]
 
 

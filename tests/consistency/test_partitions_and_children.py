@@ -61,7 +61,7 @@ RUN_LOG = """
 -- coverage: {coverage}
 -- depends: event(run_id) = (run_id)
 select e.run_id, count(*) as n, string_agg(e.name, ',' order by e.id, e.day) as names
-from event as e group by e.run_id
+from event as e where e.run_id is not null group by e.run_id
 """
 
 

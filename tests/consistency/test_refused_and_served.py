@@ -114,8 +114,7 @@ def test_a_null_in_the_key(fresh: Database, coverage: str) -> None:
             f"-- name: card\n-- key: n\n-- coverage: {coverage}\n-- depends: item(n) = (n) columns (id, n)\n"
             + BY_NUMBER,
         )
-    rows = fresh.connect().execute("select c.n, c.c from meshcache.card as c order by c.n").fetchall()
-    assert rows == [(1, 1), (None, 1)]
+    assert fresh.connect().execute("select to_regclass('meshcache.card')").fetchone() == (None,)
 
 
 def test_a_long_key_does_not_fail_the_writer(fresh: Database) -> None:

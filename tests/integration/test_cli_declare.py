@@ -147,6 +147,60 @@ def test_create_makes_rollups_and_reads_the_select_from_a_file_or_stdin(
     assert cli("get", "b", "open", "--json").data["row"] == {"status": "open", "orders": 50}
 
 
+def test_create_needs_a_select_and_a_key_alone(cli: RunCli, tmp_path: Path, bare_shop: Shop) -> None:
+    bare_shop.run("alter table customers add api_token text, add since timestamptz default now()")
+    file = tmp_path / "query.sql"
+    file.write_text(
+        "-- Who they are.\nselect c.id, c.city, c.api_token, c.since::text as since from customers as c;\n"
+    )
+    argv = [
+        "create",
+        "who",
+        "--key",
+        "id",
+        "--query-file",
+        str(file),
+        "--coverage",
+        "complete",
+        "--ttl",
+        "1h",
+    ]
+    argv += ["--tenant", "city"]
+    assert "settings" in cli(*argv).err
+    assert "api_token looks like a secret" in cli(*argv, "--allow", "session").err
+    made = cli(*argv, "--allow", "session", "--allow-secret", "customers.api_token", "--json")
+    assert made.code == 0, made.err
+    assert [step["remark"] for step in made.data["steps"]] == [None]
+    view = cli("list", "--json").data["views"][0]
+    assert (view["allowed"], view["secrets"]) == (["session"], ["customers.api_token"])
+    assert view["key_proved"] is True
+    assert "who copies what looks like a secret: customers.api_token" in cli("list").err
+    assert "who is allowed: session" in cli("list").err
+    shown = cli("show", "who").lines
+    assert ["allowed", "session"] in shown
+    assert ["secrets", "customers.api_token"] in shown
+    file.write_text("-- name: who\n-- key: id\nselect c.id from customers as c")
+    refused = cli(*argv, "--replace")
+    assert (refused.code, refused.err.splitlines()[0]) == (2, "error: the SELECT has headers of a definition")
+
+
+def test_a_key_that_is_none_any_more_is_a_warning(cli: RunCli, tmp_path: Path, bare_shop: Shop) -> None:
+    file = tmp_path / "by_name.sql"
+    file.write_text("-- key: name\n-- coverage: complete\nselect c.name, c.id from customers as c\n")
+    assert cli("apply", str(file)).code == 0
+    assert ["key", "name", "(not", "proved)"] in cli("show", "by_name").lines
+    bare_shop.run("update customers set name = 'customer 1' where id = 2")
+    cli("sweep")
+    said = "warning: by_name: more than one row of its SELECT has the key (customer 1)"
+    assert said in cli("plan", str(file)).err
+    assert "warning: by_name cannot be filled: " in cli("stats").err
+    refused = cli("create", "again", "--key", "name", "--query", "select c.name, c.id from customers as c")
+    assert (refused.code, refused.err.splitlines()[0]) == (
+        1,
+        said.replace("warning: by_name", "error: again"),
+    )
+
+
 def test_create_does_not_replace_by_accident(cli: RunCli) -> None:
     cli(*CREATE)
     answer = cli(*CREATE[:-1], "select id, customer_id from orders")

@@ -464,6 +464,21 @@ SHAPES: dict[str, tuple[str, str, list[str]]] = {
         "select c.id, n.id as o from customer c left join newest n on n.customer_id = c.id",
         ["customer(id) = (id)", "orders flush"],
     ),
+    "union in which a row could be looked up by itself": (
+        "id",
+        (
+            "select c.id, array_agg(t.y order by t.y) as n from customer c"
+            " left join loose l on l.x = c.region_id"
+            " left join (select k as id, k as x, x as y from late union select y, k, x from loose) as t"
+            " on t.id = l.k group by c.id"
+        ),
+        [
+            "customer(id) = (id)",
+            "loose(x) via customer(region_id -> id) = (id)",
+            "late(k) via loose(k -> x) via customer(region_id -> id) = (id)",
+            "loose(y) via loose(k -> x) via customer(region_id -> id) = (id)",
+        ],
+    ),
     "union all": (
         "id",
         "select id, name from customer union all select id, subject from note",

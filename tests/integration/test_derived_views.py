@@ -10,7 +10,7 @@ import pytest
 from meshcache_pg import catalog
 from meshcache_pg.errors import DefinitionError
 from tests.consistency.checker import Checker
-from tests.fixtures.fix_cache import apply_definitions, set_up, sweep
+from tests.fixtures.fix_cache import apply_definitions, refresh, set_up, sweep
 from tests.fixtures.fix_db import Database
 from tests.fixtures.fix_shop import define
 
@@ -263,9 +263,10 @@ def test_a_carried_column_that_cannot_be_named_is_looked_up(fresh: Database) -> 
 MOMENTS: LiteralString = """
 create table item (
     id integer primary key, at timestamptz, day date, span interval, raw bytea, name text, n numeric,
-    ats timestamptz[]
+    ats timestamptz[], ranges tstzmultirange, object regclass, doc jsonb
 );
 create type pair as (at timestamptz, n integer);
+create type dated as (day date);
 create table pairs (id integer primary key, p pair);
 """
 
@@ -297,6 +298,17 @@ create table pairs (id integer primary key, p pair);
         "i.at > i.day",
         "to_tsvector(i.name)",
         "(select to_jsonb(p.p) from pairs as p where p.id = i.id)",
+        "row(i.at)::text",
+        "i.ranges::text",
+        "i.object::text",
+        "i.day is distinct from i.at",
+        "i.day = any(i.ats)",
+        "nullif(i.day, i.at)",
+        "(i.day, i.id) < (i.at, i.id)",
+        "count(*) over (partition by i.id order by i.at range interval '1 day' preceding)",
+        "(select count(*) from (select i.day union select i.at) as u)",
+        "(select count(*) from (select 'x', i.day::timestamp intersect all select 'x', i.at) as u)",
+        "(jsonb_populate_record(null::dated, i.doc)).day",
     ],
 )
 def test_what_depends_on_the_session_is_refused(fresh: Database, expression: str) -> None:
@@ -306,6 +318,29 @@ def test_what_depends_on_the_session_is_refused(fresh: Database, expression: str
         apply_definitions(fresh, definition)
     assert refused.value.hint
     apply_definitions(fresh, definition.replace("-- key: id", "-- key: id\n-- allow: session"))
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "json_value(i.doc, '$.a' returning date)",
+        "json_value(i.doc, '$.a.timestamp_tz() < $.b.timestamp_tz()')",
+        "json_exists(i.doc, '$.a ? (@ == $x)' passing i.at as x)",
+        "(select t.a from json_table(i.doc, '$' columns (a timestamptz path '$.a')) as t)",
+    ],
+)
+def test_json_paths_that_depend_on_the_session_are_refused(fresh: Database, expression: str) -> None:
+    connection = fresh.connect()
+    if connection.info.server_version < 170000:
+        pytest.skip("JSON_VALUE and its like came with PostgreSQL 17")
+    connection.execute(MOMENTS)
+    with pytest.raises(DefinitionError, match="depends on the session's settings"):
+        apply_definitions(fresh, f"-- name: card\n-- key: id\nselect i.id, {expression} as x from item as i")
+    apply_definitions(
+        fresh,
+        "-- name: card\n-- key: id\n"
+        "select i.id, json_value(i.doc, '$.a' returning integer) as x from item as i",
+    )
 
 
 @pytest.mark.parametrize(
@@ -325,6 +360,10 @@ def test_what_depends_on_the_session_is_refused(fresh: Database, expression: str
         "i.n::text || i.name",
         "extract(epoch from i.span)",
         "array(select unnest(i.ats))",
+        "i.id = any(array[i.n])",
+        "(select count(*) from (select i.id union select i.n) as u)",
+        "(select count(*) from (select i.day union select i.at at time zone 'UTC') as u)",
+        "row(i.id, i.name)::text",
     ],
 )
 def test_what_is_the_same_for_every_session_is_not(fresh: Database, expression: str) -> None:
@@ -333,6 +372,27 @@ def test_what_is_the_same_for_every_session_is_not(fresh: Database, expression: 
         fresh,
         f"-- name: card\n-- key: id\nselect i.id, {expression} as x from item as i",
     )
+
+
+@pytest.mark.parametrize("operation", ["union", "union all", "intersect", "except"])
+def test_a_set_operation_at_the_top_casts_silently(fresh: Database, operation: str) -> None:
+    fresh.connect().execute(MOMENTS)
+    with pytest.raises(DefinitionError, match="a set operation that casts to timestamp with time zone"):
+        apply_definitions(
+            fresh,
+            f"-- name: card\n-- key: k\n-- flush: item\nselect i.day as k from item as i {operation}"  # noqa: S608
+            " select i.at from item as i where i.id = 1",
+        )
+
+
+def test_a_field_of_a_composite_column_is_read(fresh: Database) -> None:
+    connection = set_up(fresh, MOMENTS, "-- name: card\n-- key: id\nselect p.id, (p.p).n from pairs as p")
+    connection.execute("insert into pairs values (1, row('2026-01-01', 5)), (2, null)")
+    refresh(connection, "card")
+    checker = Checker.of(connection)
+    connection.execute("update pairs set p.n = 6 where id = 1")
+    checker.assert_exact(connection)
+    assert checker.origins["stale"]
 
 
 def test_row_level_security_has_to_be_given_up_by_name(fresh: Database) -> None:

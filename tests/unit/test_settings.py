@@ -31,6 +31,18 @@ def test_a_wrong_value_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> No
         settings.load()
 
 
+def test_names_of_secrets_replace_the_defaults_or_come_to_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    default = settings.load().secret_names
+    assert "*password*" in default
+    monkeypatch.setenv("MESHCACHE_SECRET_NAMES", "*pin*, *iban* ")
+    assert settings.load().secret_names == ("*pin*", "*iban*")
+    monkeypatch.setenv("MESHCACHE_SECRET_NAMES", "+*pin*,*iban*")
+    assert settings.load().secret_names == (*default, "*pin*", "*iban*")
+    monkeypatch.setenv("MESHCACHE_SECRET_SCHEMAS", "")
+    assert settings.load().secret_schemas == ()
+    assert settings.load(secret_names=("a",)).secret_names == ("a",)
+
+
 @pytest.mark.parametrize(
     ("dsn", "expected"),
     [

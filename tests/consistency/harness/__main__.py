@@ -22,8 +22,9 @@ SUBJECTS = {"cache": Cached, "source": Subject}
 def main() -> int:
     """The command."""
     arguments = _arguments()
-    # That a change of definitions meets a lock and is tried again is what happens here all the time.
-    logging.getLogger("stamina").setLevel(logging.ERROR)
+    # Retries of changes that met a lock, connections that are gone: that is what happens here all the time.
+    for name in ("stamina", "psycopg", "sqlalchemy.pool"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     # A shell starts its background jobs with SIGINT ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     installations = chosen(arguments.pg)

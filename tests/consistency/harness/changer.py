@@ -138,5 +138,9 @@ class Changer(Worker):
 
     def _invalidate_source(self) -> None:
         assert self._connection is not None
-        table = self.random.choice(self.site.workload.tables)
-        self._connection.execute("select meshcache.invalidate_source(%s::regclass)", (table,))
+        tables = self._connection.execute(
+            "select s.relation::text from meshcache.source_table as s"
+        ).fetchall()
+        self._connection.execute(
+            "select meshcache.invalidate_source(%s::regclass)", self.random.choice(sorted(tables))
+        )

@@ -65,7 +65,10 @@ class MeshHook:
     name = "meshhook"
     tables = ("projects", "workflow_definitions", "workflow_runs", "workflow_events", "ledger")
 
-    def __init__(self) -> None:
+    def __init__(self, *, calls_cache: bool = True) -> None:
+        self._rare = {
+            name: text for name, text in writes.RARE.items() if calls_cache or "meshcache." not in text
+        }
         pack = [one for one in definition.load([sql_dir() / "meshhook"]) if one.kind == "cached_view"]
         self.definitions: list[Definition] = [*pack, definition.parse(ledger.DEFINITION, "ledger_total")]
         self.variants = [_wider_run_card(), *(_other_coverage(one) for one in pack)]
@@ -105,7 +108,7 @@ class MeshHook:
         values = _parameters(random)
         chance = random.random()
         if chance < 0.06:
-            return statement(*_one(random, writes.RARE), values)
+            return statement(*_one(random, self._rare), values)
         if chance < 0.075:
             return self._bulk(values)
         if chance < 0.12:

@@ -62,7 +62,7 @@ class Monitor(Worker):
                 continue
             whose = self._whose(role, locktype, lock_class, schema, set(blockers))
             name = f"{role or 'pgbouncer'} waits for {whose}"
-            place = f"{schema}.{relation}" if relation else locktype
+            place = f"{locktype} {schema}.{relation}" if relation else locktype
             self.site.tally.add("lock waits seen", name)
             self.site.tally.largest(
                 name, seconds, f"{mode} on {place}, held by {', '.join(blockers)}: {query}"

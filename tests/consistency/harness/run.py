@@ -127,7 +127,10 @@ class _Round:
 
     def _make(self, workload_name: str) -> Site:
         workload: Workload
-        workload = MeshHook() if workload_name == "meshhook" else Generated(self._seed)
+        if workload_name == "meshhook":
+            workload = MeshHook(calls_cache=self._options.subject.changes)
+        else:
+            workload = Generated(self._seed)
         name = f"{workload_name}_{uuid.uuid4().hex[:12]}"
         dsn = self._server.create_database(name)
         workload.create(dsn)

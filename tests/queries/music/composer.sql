@@ -3,5 +3,8 @@
 -- name: composer
 -- key: "TrackId", "Composer"
 -- coverage: complete
-select distinct t."TrackId", string_to_table(t."Composer"::text, ', ') as "Composer"
-from music."Track" as t
+select c.* from (
+    select distinct t."TrackId", string_to_table(t."Composer"::text, ', ') as "Composer"
+    from music."Track" as t
+) as c
+where c."Composer" is not null

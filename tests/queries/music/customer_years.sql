@@ -5,4 +5,5 @@
 -- coverage: complete
 select i."CustomerId", extract(year from i."InvoiceDate")::integer as "Year", sum(i."Total") as "Spent"
 from music."Invoice" as i
+where extract(year from i."InvoiceDate") is not null
 group by 1, 2

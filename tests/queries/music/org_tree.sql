@@ -11,4 +11,4 @@ with recursive tree as (
     select e."EmployeeId", t."Way" || e."LastName", t."Depth" + 1
     from music."Employee" as e inner join tree as t on t."EmployeeId" = e."ReportsTo"
 )
-select t."EmployeeId", t."Depth", t."Way" from tree as t
+select t."EmployeeId", t."Depth", t."Way" from tree as t where t."EmployeeId" is not null

@@ -7,3 +7,4 @@ select
     p.product_id, (s.step ->> 'from')::integer as from_quantity, (s.step ->> 'price')::numeric as price
 from trade.products as p
 cross join lateral jsonb_array_elements(p.price_steps) as s (step)
+where s.step ->> 'from' is not null

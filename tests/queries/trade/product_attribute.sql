@@ -5,3 +5,4 @@
 -- coverage: complete
 select p.product_id, a.key as attribute, a.value, p.product_name
 from trade.products as p, jsonb_each_text(p.attributes) as a
+where a.key is not null

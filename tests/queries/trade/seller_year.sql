@@ -8,5 +8,5 @@ select
     round(sum(t.subtotal), 2) as sales
 from trade.orders as o
 inner join trade.order_subtotals as t on t.order_id = o.order_id
-where o.employee_id is not null and o.order_date is not null
+where o.employee_id is not null and date_part('year', o.order_date) is not null
 group by o.employee_id, date_part('year', o.order_date)

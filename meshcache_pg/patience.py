@@ -1,0 +1,55 @@
+"""How long a transaction that changes cached views may wait for a lock.
+
+It takes several, and from the first one on others may wait behind it. Were it then to wait for what one of
+those holds, the server would end one of the two after deadlock_timeout, and it must never be the
+application's transaction. So from the first lock on all waits together stay below that time: whoever began to
+wait for us later than that finds no circle when its time has come.
+"""
+
+import time
+
+from sqlalchemy import Connection, text
+
+from meshcache_pg.database import execute_ddl
+
+# Of the first wait, while nobody can be waiting for us yet; and of all, should deadlock_timeout be long.
+LONGEST_MS = 500
+
+# Of deadlock_timeout, for all waits after the first lock.
+_SHARE = 0.8
+
+# What is left when the time is up: enough for a lock that is free.
+_SHORTEST_MS = 5
+
+# Writers come and go: with less than this a table that is written all the time could never be had. Whoever
+# has written to it and waits for a list of ours might find a circle, if its time comes within these.
+FOR_WRITERS_MS = 100
+
+
+class Patience:
+    """Of one DDL transaction; made at its beginning."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        timeout_ms = connection.scalar(
+            text("select setting::integer from pg_settings where name = 'deadlock_timeout'")
+        )
+        self._all_ms = _SHARE * (timeout_ms or 1000)
+        self._since: float | None = None
+        self._wait_at_most(min(LONGEST_MS, self._all_ms))
+
+    def run(self, statement: str, at_least_ms: float = _SHORTEST_MS) -> None:
+        """Run DDL that takes a lock on something that others use. Raises what the driver raises after a wait
+        that is too long.
+        """
+        if self._since is not None:
+            left = self._all_ms - (time.monotonic() - self._since) * 1000
+            self._wait_at_most(max(at_least_ms, min(LONGEST_MS, left)))
+        execute_ddl(self._connection, statement)
+        if self._since is None:
+            self._since = time.monotonic()
+
+    def _wait_at_most(self, milliseconds: float) -> None:
+        self._connection.execute(
+            text("select set_config('lock_timeout', :t, true)"), {"t": f"{int(milliseconds)}ms"}
+        )
