@@ -157,7 +157,7 @@ def as_text(rows: Sequence[Row]) -> str:
         titles,
         *(
             (
-                *(row.name, row.rule, row.load or "-", _random_cell(row)),
+                *(row.name, row.rule or "-", row.load or "-", _random_cell(row)),
                 *(row.schedule, _cell(row.directed), _by(row)),
             )
             for row in rows
