@@ -154,7 +154,13 @@ begin
     for v_missing in select * from meshcache._missing_triggers(p_source_id)
     loop
         if not v_missing.present then
-            execute v_missing.definition;
+            begin
+                execute v_missing.definition;
+            exception
+                -- Somebody else missed it, too, and had the lock on the table first.
+                when duplicate_object then
+                    null;
+            end;
         end if;
         if v_missing.present or v_missing.enabled <> 'O' then
             execute format(

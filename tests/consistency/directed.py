@@ -299,5 +299,5 @@ def expired(database: Database, check: Check) -> None:
 
 def write_after_a_restore(database: Database, check: Check) -> None:
     """`database` was restored from a dump of a cluster whose transaction ids were further on."""
-    database.connect().execute("update item set name = 'new' where id = 1")
+    database.connect().execute("update item set name = 'new', box_id = 2 where id = 1")
     check()

@@ -28,8 +28,8 @@ class Aim:
 @dataclass(frozen=True)
 class Planted:
     """One mistake. `plants` has more than one function where the cache has two rules against one flaw: then
-    each of them alone does no harm, which the tests show, too. `rule` is a heading of
-    docs/explanation/consistency.md.
+    each of them alone does no harm, which the tests show, too. `rule` is what a heading of
+    docs/explanation/consistency.md begins with; a time to live has none.
     """
 
     name: str
@@ -45,89 +45,95 @@ class Planted:
 CRASHING = Aim("with crashes", faults=True)
 MIGRATING = Aim("more migrations", migration_seconds=0.1)
 
-LEAVE, DECIDE, LATE = "Writers leave marks", "Readers decide", "Resolve late"
-FILLS, INSIDE, SWEEP = "A fill remembers its snapshot", "While a statement runs", "The sweep"
-COMPLETE, WIPES, PARTITIONS = "Complete views", "Wipes and copies", "Partitions"
+MARKS, LATE, OWN = "1. Each change leaves its marks", "3. Resolve late", "4. A fill's own marks count"
+LOCKS, NEWER, BARRIER = (
+    "5. A fill takes its snapshot after its locks",
+    "7. A newer row stays",
+    "8. The barrier",
+)
+HORIZON, ALL_VIEWS, COMPLETE = "9. The horizon", "10. All views first", "Complete views"
+TOGETHER, EPOCH = "11. Marks, rows and what says", "12. The epoch"
+CATALOG = "13. Readers compare what no trigger tells"
 
 PLANTED = (
-    Planted("a statement leaves no mark", LEAVE, (plants.no_marks,), directed.plain_update, Aim()),
+    Planted("a statement leaves no mark", MARKS, (plants.no_marks,), directed.plain_update, Aim()),
     Planted(
         "the new value is marked, the old one not",
-        LEAVE,
+        MARKS,
         (plants.only_new_values,),
         directed.an_item_in_another_box,
         Aim(),
     ),
     Planted(
         "equal values are taken for unchanged",
-        LEAVE,
+        MARKS,
         (plants.equal_values_unmarked,),
         directed.an_equal_number,
     ),
     Planted(
         "too many values, and no wildcard",
-        LEAVE,
+        MARKS,
         (plants.no_wildcard_over_the_limit,),
         directed.many_values_at_once,
         Aim(),
     ),
-    Planted("no marks in a cascade", LEAVE, (plants.no_marks_in_a_cascade,), directed.cascade, Aim()),
-    Planted("no TRUNCATE trigger", LEAVE, (plants.no_truncate_trigger,), directed.truncate, MIGRATING),
+    Planted("no marks in a cascade", MARKS, (plants.no_marks_in_a_cascade,), directed.cascade, Aim()),
+    Planted("no TRUNCATE trigger", MARKS, (plants.no_truncate_trigger,), directed.truncate, MIGRATING),
     Planted(
         "no trigger for replica sessions",
-        LEAVE,
+        MARKS,
         (plants.no_replica_trigger,),
         directed.write_as_replica,
         Aim(),
     ),
     Planted("look-up at write time", LATE, (plants.lookup_at_write_time,), directed.child_and_parent),
-    Planted("no guard inside a statement", INSIDE, (plants.no_guard,), directed.read_inside_a_statement),
+    Planted("no guard inside a statement", MARKS, (plants.no_guard,), directed.read_inside_a_statement),
     Planted(
         "fills after writes, own marks not told",
-        DECIDE,
+        OWN,
         (plants.fills_after_writes, plants.own_marks_not_told),
         directed.write_around_a_fill,
     ),
     Planted(
         "fills in the caller's old snapshot",
-        FILLS,
+        LOCKS,
         (plants.fills_in_old_snapshots,),
         directed.fill_in_an_old_snapshot,
     ),
     Planted(
         "an older fill replaces a newer row",
-        FILLS,
+        NEWER,
         (plants.older_replaces_newer, plants.no_refresh_lock),
         directed.slow_fill_across_a_refresh,
     ),
     Planted(
         "the sweep does not wait for fills",
-        SWEEP,
+        BARRIER,
         (plants.no_barrier, plants.no_refresh_lock),
         directed.slow_fill_across_a_sweep,
     ),
     Planted(
         "fills take no lock",
-        SWEEP,
+        BARRIER,
         (plants.no_fill_lock, plants.no_refresh_lock),
         directed.slow_fill_across_a_sweep,
     ),
     Planted(
         "marks of open transactions deleted",
-        SWEEP,
+        HORIZON,
         (plants.no_horizon,),
         directed.commit_inside_a_sweep,
         Aim(),
     ),
     Planted(
         "marks of prepared transactions deleted",
-        SWEEP,
+        HORIZON,
         (plants.no_horizon,),
         directed.commit_prepared_inside_a_sweep,
     ),
     Planted(
         "marks deleted before all views are resolved",
-        SWEEP,
+        ALL_VIEWS,
         (plants.marks_deleted_too_early,),
         directed.write_and_sweep,
         Aim(),
@@ -141,7 +147,7 @@ PLANTED = (
     ),
     Planted(
         '"empty" taken for "complete"',
-        WIPES,
+        TOGETHER,
         (plants.empty_is_complete,),
         directed.crash,
         CRASHING,
@@ -149,7 +155,7 @@ PLANTED = (
     ),
     Planted(
         "no horizon of the epoch",
-        WIPES,
+        EPOCH,
         (plants.no_epoch_horizon,),
         directed.prepared_across_a_crash,
         CRASHING,
@@ -157,19 +163,19 @@ PLANTED = (
     ),
     Planted(
         "restored rows trusted",
-        WIPES,
+        TOGETHER,
         (plants.restored_rows_trusted,),
         directed.write_after_a_restore,
         restored=True,
     ),
     Planted(
         "partitions not compared",
-        PARTITIONS,
+        CATALOG,
         (plants.partitions_not_compared,),
         directed.partition_with_rows,
         MIGRATING,
     ),
-    Planted("expired rows served", DECIDE, (plants.expired_rows_served,), directed.expired),
+    Planted("expired rows served", "", (plants.expired_rows_served,), directed.expired),
 )
 
 

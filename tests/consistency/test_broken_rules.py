@@ -100,5 +100,6 @@ def test_a_patch_without_its_text_is_an_error(ready: Database) -> None:
 
 
 def test_the_rules_are_explained() -> None:
-    headings = EXPLANATION.read_text("utf-8").splitlines()
-    assert {f"## {planted.rule}" for planted in PLANTED} <= set(headings)
+    headings = [line.lstrip("# ") for line in EXPLANATION.read_text("utf-8").splitlines() if line[:1] == "#"]
+    rules = {planted.rule for planted in PLANTED if planted.rule}
+    assert not {rule for rule in rules if not any(heading.startswith(rule) for heading in headings)}

@@ -4,18 +4,15 @@ The gate takes every 331st of them, so that all variants and all kinds of fill a
 fail is shown on the same selection, with one rule of the protocol broken at a time.
 """
 
-from collections.abc import Callable
 from math import factorial
-from typing import LiteralString
 
-import psycopg
 import pytest
-from psycopg import sql
 
+from tests.consistency import plants
 from tests.consistency.checker import NotExact
+from tests.consistency.harness.options import Plant
 from tests.consistency.interleavings import FILLS, VARIANTS, Run, orders, runs
 from tests.consistency.stage import Stage
-from tests.fixtures.fix_cache import replace_function
 from tests.fixtures.fix_db import Database
 
 ALL = runs()
@@ -77,50 +74,17 @@ def test_no_read_differs_in_any_order(two_phase: Database, start: int) -> None:
     play(two_phase, ALL[start : start + PER_CHUNK])
 
 
-def no_barrier(connection: psycopg.Connection) -> None:
-    """The sweep does not wait for fills, and resolves while one is under way."""
-    replace_function(
-        connection,
-        "_barrier",
-        "perform pg_advisory_xact_lock(meshcache._lock_class('fill'), p_view_id);",
-        "null;",
-    )
-    replace_function(connection, "_begin_fill", "elsif not", "elsif false and not")
-
-
-def no_horizon(connection: psycopg.Connection) -> None:
-    """The sweep deletes the marks that it sees, whenever they came."""
-    replace_function(connection, "_delete_marks", "where m.xid < $1", "where m.xid < $1 or true")
-
-
-def no_own_marks(connection: psycopg.Connection) -> None:
-    """A transaction that has written may fill, and its own marks count as known to the fill."""
-    replace_function(connection, "_begin_fill", "pg_current_xact_id_if_assigned() is not null", "false")
-    change_views(connection, "(m.xid = c._filled_by) OR ")
-
-
-def change_views(connection: psycopg.Connection, removed: LiteralString) -> None:
-    """Take a part of a condition out of all views of the cache."""
-    found = connection.execute(
-        "select c.relname, replace(pg_get_viewdef(c.oid), %(removed)s, '') from pg_class as c"
-        " where c.relnamespace = 'meshcache'::regnamespace and c.relkind = 'v'"
-        " and pg_get_viewdef(c.oid) like '%%' || %(removed)s || '%%'",
-        {"removed": removed},
-    ).fetchall()
-    assert found, f"no view contains {removed!r} any more"
-    for name, select in found:
-        connection.execute(
-            sql.SQL("create or replace view {} as {}").format(
-                sql.Identifier("meshcache", name), sql.SQL(select)
-            )
-        )
-
-
-@pytest.mark.parametrize("break_it", [no_barrier, no_horizon, no_own_marks])
-def test_a_broken_rule_is_found_by_the_selection(
-    two_phase: Database, break_it: Callable[[psycopg.Connection], None]
-) -> None:
+@pytest.mark.parametrize(
+    "mistakes",
+    [
+        pytest.param((plants.no_barrier, plants.no_refresh_lock), id="no barrier"),
+        pytest.param((plants.no_horizon,), id="no horizon"),
+        pytest.param((plants.fills_after_writes, plants.own_marks_not_told), id="no own marks"),
+    ],
+)
+def test_a_broken_rule_is_found_by_the_selection(two_phase: Database, mistakes: tuple[Plant, ...]) -> None:
     stage = Stage(two_phase)
-    break_it(stage.control)
+    for plant in mistakes:
+        plant(stage.control)
     with pytest.raises(NotExact, match="is not what its source is"):
         stage.run_all(SELECTED)

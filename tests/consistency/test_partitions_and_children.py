@@ -141,3 +141,19 @@ def test_partitions_that_change_during_a_resolve_do_not_empty_the_view(fresh: Da
         owner.execute("commit")
     owner.execute("drop table event_3")
     exact(connection)
+
+
+def test_two_who_mend_the_triggers_of_a_new_partition(fresh: Database) -> None:
+    connection = set_up(fresh, PARTITIONED, RUN_LOG.format(coverage="complete"))
+    first, second = fresh.connect(), fresh.connect()
+    connection.execute("create table event_3 partition of event for values from (20) to (30)")
+    mend: LiteralString = "select meshcache._check_source(s.id) from meshcache.source_table as s"
+    first.execute("begin")
+    assert first.execute(mend).fetchone() == ("partitions changed",)
+    # It has looked for what is missing before it gets the lock on the table.
+    with waiting(second, mend, connection):
+        first.execute("commit")
+    assert connection.execute(mend).fetchone() == (None,)
+    refresh(connection, "run_log")
+    connection.execute("insert into event_3 values (200, 20, 1, 'new')")
+    assert exact(connection).origins["stale"] == 1

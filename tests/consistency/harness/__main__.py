@@ -3,7 +3,6 @@
 import argparse
 import importlib
 import json
-import logging
 import signal
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ from tests.consistency.harness.options import Options, Plant, chosen
 from tests.consistency.harness.report import Report
 from tests.consistency.harness.run import run
 from tests.consistency.harness.subject import Subject
+from tests.consistency.harness.trouble import quiet_logs
 
 SUBJECTS = {"cache": Cached, "source": Subject}
 
@@ -22,9 +22,7 @@ SUBJECTS = {"cache": Cached, "source": Subject}
 def main() -> int:
     """The command."""
     arguments = _arguments()
-    # Retries of changes that met a lock, connections that are gone: that is what happens here all the time.
-    for name in ("stamina", "psycopg", "sqlalchemy.pool"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    quiet_logs()
     # A shell starts its background jobs with SIGINT ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     installations = chosen(arguments.pg)

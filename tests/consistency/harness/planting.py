@@ -8,7 +8,6 @@ row. The others take a moment that random load does not have, or too rarely.
 
 import argparse
 import json
-import logging
 import sys
 import time
 import uuid
@@ -23,6 +22,7 @@ from meshcache_pg.embedded import Installation, PrivateServer
 from tests.consistency import directed
 from tests.consistency.harness.options import Options, Plant, chosen
 from tests.consistency.harness.run import run
+from tests.consistency.harness.trouble import quiet_logs
 from tests.consistency.planted import PLANTED, Aim, Planted, play, restored
 from tests.fixtures.fix_db import Database, start_server
 
@@ -157,7 +157,7 @@ def as_text(rows: Sequence[Row]) -> str:
         titles,
         *(
             (
-                *(row.name, row.rule, row.load or "-", _random_cell(row)),
+                *(row.name, row.rule or "-", row.load or "-", _random_cell(row)),
                 *(row.schedule, _cell(row.directed), _by(row)),
             )
             for row in rows
@@ -188,7 +188,7 @@ def _by(row: Row) -> str:
 def main() -> int:
     """The command."""
     arguments = _arguments()
-    logging.getLogger("stamina").setLevel(logging.ERROR)
+    quiet_logs()
     installations = chosen(arguments.pg)
     if installations is None:
         return 2

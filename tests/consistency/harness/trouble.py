@@ -1,5 +1,7 @@
 """Telling errors apart: those of the faults that the harness itself makes, and all others."""
 
+import logging
+
 import psycopg
 from psycopg import errors
 from sqlalchemy.exc import DBAPIError, PendingRollbackError, SQLAlchemyError
@@ -85,3 +87,9 @@ def names_the_cache(error: psycopg.Error) -> bool:
     diag = error.diag
     told = (diag.message_primary, diag.message_detail, diag.context, diag.schema_name, diag.internal_query)
     return any("meshcache" in text or "mark_" in text for text in told if text)
+
+
+def quiet_logs() -> None:
+    """Say nothing of retries after a lock and of lost connections: they happen here all the time."""
+    for name in ("stamina", "psycopg", "sqlalchemy.pool"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
