@@ -148,29 +148,30 @@ security invoker
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+    v_relation regclass;
     v_missing record;
     v_count integer := 0;
 begin
-    for v_missing in select * from meshcache._missing_triggers(p_source_id)
+    for v_relation in select distinct m.relation::regclass from meshcache._missing_triggers(p_source_id) as m order by 1
     loop
-        if not v_missing.present then
-            begin
+        -- Two who mend at once: the second one looks again when the first one has done it.
+        execute format('lock table only %s in share row exclusive mode', v_relation);
+        for v_missing in
+            select * from meshcache._missing_triggers(p_source_id) as m where m.relation = v_relation
+        loop
+            if not v_missing.present then
                 execute v_missing.definition;
-            exception
-                -- Somebody else missed it, too, and had the lock on the table first.
-                when duplicate_object then
-                    null;
-            end;
-        end if;
-        if v_missing.present or v_missing.enabled <> 'O' then
-            execute format(
-                'alter table %s enable %s trigger %I',
-                v_missing.relation::regclass,
-                case v_missing.enabled when 'A' then 'always' when 'R' then 'replica' else '' end,
-                v_missing.trigger_name
-            );
-        end if;
-        v_count := v_count + 1;
+            end if;
+            if v_missing.present or v_missing.enabled <> 'O' then
+                execute format(
+                    'alter table %s enable %s trigger %I',
+                    v_missing.relation::regclass,
+                    case v_missing.enabled when 'A' then 'always' when 'R' then 'replica' else '' end,
+                    v_missing.trigger_name
+                );
+            end if;
+            v_count := v_count + 1;
+        end loop;
     end loop;
     update meshcache.source_table as s
     set

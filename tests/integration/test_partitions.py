@@ -417,3 +417,19 @@ def test_a_sweep_that_finds_a_new_partition_busy(parts: Shop) -> None:
         "events": "partitions changed"
     }
     mended(parts)
+
+
+def test_two_who_mend_at_once(parts: Shop) -> None:
+    parts.run("create table events_4 partition of events for values from (4) to (5)")
+    mend: LiteralString = (
+        "select meshcache._sync_triggers(s.id) from meshcache.source_table as s"
+        " where s.relation = 'events'::regclass"
+    )
+    first, second = parts.connect(autocommit=False), parts.connect()
+    assert scalar(first, mend) > 0
+    with ThreadPoolExecutor(1) as pool:
+        mending = pool.submit(scalar, second, mend)
+        wait_for_lock(parts, second)
+        first.commit()
+        assert mending.result() == 0
+    mended(parts)

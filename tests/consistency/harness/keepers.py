@@ -24,8 +24,9 @@ class Keeper(Worker):
         timeout = "0"
         if self.chance(0.05):
             timeout = f"{self.random.choice((3, 15, 60))}ms"
-        connection.execute(sql.SQL("set statement_timeout = {}").format(sql.Literal(timeout)))
         try:
+            # Under the one of the last turn, which may be shorter than even this takes.
+            connection.execute(sql.SQL("set statement_timeout = {}").format(sql.Literal(timeout)))
             self.keep(connection)
         except psycopg.Error as error:
             if is_lost(error):
