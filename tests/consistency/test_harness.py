@@ -18,12 +18,12 @@ def _assert_nothing_found(report: Report) -> None:
 
 
 def test_nothing_is_wrong_under_concurrency_and_faults(installation: Installation) -> None:
-    report = run(Options(seed=1, reads=4000, strikes=STRIKES), installation)
+    report = run(Options(seed=1, reads=4000, hits=300, strikes=STRIKES), installation)
     _assert_nothing_found(report)
     assert report.rows > report.reads >= 4000
     assert report.crashes == 2
     # Without them the run would have shown nothing.
-    assert report.hits > 300
+    assert report.hits >= 300
     counts = report.tally.group("ledger")
     assert counts["verifications"] >= len(STRIKES)
     assert counts["entries at the ends of rounds"] > 0

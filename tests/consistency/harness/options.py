@@ -24,12 +24,13 @@ def _default_subject() -> "Subject":
 @dataclass(frozen=True)
 class Options:
     """One run on one server. It ends after `seconds`; or, with `reads`, in its first round, once that many
-    reads were compared and all of `strikes` were done, however long that takes.
+    reads were compared, `hits` of them hits, and all of `strikes` were done, however long that takes.
     """
 
     seed: int
     seconds: float = 120
     reads: int | None = None
+    hits: int = 0
     # So many rounds of `round_seconds` each, whatever else it takes, instead of `seconds`.
     rounds: int | None = None
     # Faults by their names in faults.KINDS, spread over the reads; without `reads` they come at random.

@@ -89,6 +89,10 @@ def _is_done(options: Options, report: Report, seconds: float) -> bool:
     return report.rounds >= options.rounds if options.rounds else seconds >= options.seconds
 
 
+def _hits(sites: Sequence[Site]) -> int:
+    return sum(site.tally.group("reads")["hit"] for site in sites)
+
+
 class _Round:
     """New databases, everybody at work, and the settling of accounts."""
 
@@ -171,7 +175,7 @@ class _Round:
                     if reads >= self._options.reads * (struck + 1) / (len(strikes) + 1):
                         self._faults.strike(sites, strikes[struck])
                         struck += 1
-                elif reads >= self._options.reads:
+                elif reads >= self._options.reads and _hits(sites) >= self._options.hits:
                     return
             elif now - began >= self._options.round_seconds or self._is_time_over(now):
                 return
