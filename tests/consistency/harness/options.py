@@ -37,4 +37,4 @@ class Options:
     pooler: bool = True
     faults: bool = True
     # How long on average between two faults.
-    fault_seconds: float = 5
+    fault_seconds: float = 9
