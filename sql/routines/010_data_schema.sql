@@ -115,7 +115,7 @@ security invoker
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_table regclass;
+    v_table record;
 begin
     perform meshcache._ensure_data();
     if not pg_try_advisory_xact_lock(meshcache._lock_class('open'), 0) or meshcache._is_open() then
@@ -125,20 +125,24 @@ begin
     delete from meshcache_data.view_state;
     delete from meshcache.wildcard_mark;
     for v_table in
-        select c.oid::regclass
-        from meshcache.mark_table as m
-        inner join pg_class as c on c.oid = to_regclass(format('meshcache.mark_%s', m.id))
+        select format('meshcache.mark_%s', m.id) as name, true as marks from meshcache.mark_table as m
         union all
-        select c.oid::regclass
-        from meshcache.cached_view as v
-        inner join pg_class as c on c.oid = to_regclass(format('meshcache_data.%I', v.name))
-        where c.relkind = 'r'
+        select format('meshcache_data.%I', v.name), false
+        from meshcache.cached_view as v where v.kind = 'cached_view'
     loop
-        execute format('delete from %s', v_table);
+        begin
+            if to_regclass(v_table.name) is not null then
+                execute format('delete from %s', v_table.name);
+                if v_table.marks then
+                    perform meshcache._reserve_pages(v_table.name::regclass);
+                end if;
+            end if;
+        exception
+            when undefined_table or invalid_schema_name then
+                -- Dropped at this moment, with all that was in it.
+                null;
+        end;
     end loop;
-    perform meshcache._reserve_pages(c.oid)
-    from meshcache.mark_table as m
-    inner join pg_class as c on c.oid = to_regclass(format('meshcache.mark_%s', m.id));
     return true;
 end
 $$;

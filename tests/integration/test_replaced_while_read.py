@@ -153,3 +153,18 @@ def test_what_a_reader_does_for_the_cache_does_not_wait_for_apply(shop: Shop) ->
         applying.commit()
     assert shop.sweep()["state"] == "done"
     shop.check()
+
+
+def test_the_cache_is_opened_while_a_view_is_dropped(shop: Shop) -> None:
+    opener = shop.connect()
+    # As after a crash.
+    shop.run("delete from meshcache_data.epoch")
+    with shop.engine().connect() as dropping, ThreadPoolExecutor(1) as pool:
+        catalog.drop(dropping, "customer_page")
+        opening = pool.submit(opener.execute, "call meshcache.open_cache()")
+        wait_for_lock(shop, opener)
+        dropping.commit()
+        opening.result()
+    assert scalar(opener, "select meshcache._is_open()")
+    assert shop.sweep()["state"] == "done"
+    shop.check("order_card", "city_list")

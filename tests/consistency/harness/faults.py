@@ -34,11 +34,11 @@ _ROLES = (
 )
 
 KINDS = {
-    "kill -9 of the server": 4,
-    "immediate stop": 2,
-    "kill -9 of a backend": 3,
+    "kill -9 of the server": 5,
+    "immediate stop": 3,
+    "kill -9 of a backend": 4,
     "kill -9 of a client": 3,
-    "connection cut": 4,
+    "connection cut": 3,
     "statement cancelled": 2,
     "clean restart": 1,
 }

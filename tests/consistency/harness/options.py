@@ -48,7 +48,7 @@ class Options:
     # Of the server, beside those that every run has.
     settings: Mapping[str, str] = field(default_factory=dict)
     # How long on average between two faults.
-    fault_seconds: float = 8
+    fault_seconds: float = 9
     # And between two pieces of the application's own administration.
     migration_seconds: float = 1.2
 

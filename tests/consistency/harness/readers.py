@@ -69,7 +69,7 @@ class SqlReader(Worker):
         """Look again and again until the time has passed, or somebody waits for the snapshot to end."""
         left = seconds
         while True:
-            views = self.random.choice((1, 1, 2))
+            views = self.random.choice((1, 2, 3))
             self._eye.look(connection, views=views, through=self._through, level=level)
             if left <= 0 or self.site.gate.wanted:
                 return

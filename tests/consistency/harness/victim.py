@@ -67,6 +67,8 @@ class Victim:
             [sys.executable, "-m", __name__, json.dumps(asdict(order))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            # Retries, lost connections: what it fails with is told in its own words.
+            stderr=subprocess.DEVNULL,
             text=True,
             cwd=Path(__file__).parents[3],
         )
