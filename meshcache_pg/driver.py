@@ -42,8 +42,6 @@ _BINARY_TYPES: Final = frozenset(
         "uuid",
     )
 )
-
-
 _PSYCOPG: Final = ("psycopg", "psycopg_binary", "psycopg_c")
 
 
@@ -83,11 +81,7 @@ def _has_own_loaders(raw: psycopg.Connection[Any]) -> bool:
     """Whether psycopg makes the values; who wants others may have said so for the text format alone."""
     for name in _BINARY_TYPES:
         loader = raw.adapters.get_loader(raw.adapters.types[name].oid, Format.TEXT)
-        if loader is None or loader.__module__.split(".")[0] not in (
-            "psycopg",
-            "psycopg_binary",
-            "psycopg_c",
-        ):
+        if loader is None or loader.__module__.split(".")[0] not in _PSYCOPG:
             return False
     return True
 
