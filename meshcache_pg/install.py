@@ -56,7 +56,7 @@ def install(connection: Connection, prepared: Prepared) -> None:
     """
     definition = prepared.definition
     try:
-        view_id = _register(connection, prepared)
+        view_id, generation = _register(connection, prepared)
         name = sql.Identifier(f"{definition.name}_source")
         rename = sql.SQL("alter view {} rename to {}").format(prepared.source.sql, name)
         execute_ddl(connection, sql_text(rename))
@@ -77,6 +77,7 @@ def install(connection: Connection, prepared: Prepared) -> None:
             prepared.columns,
             stored,
             server,
+            generation=generation,
             hidden=prepared.hidden,
             rests=rests.kinds,
         )
@@ -89,10 +90,11 @@ def install(connection: Connection, prepared: Prepared) -> None:
         raise definition_error(definition, error) from error
 
 
-def _register(connection: Connection, prepared: Prepared) -> int:
+def _register(connection: Connection, prepared: Prepared) -> tuple[int, int]:
+    """Write the catalog's row; returns its id and generation."""
     definition = prepared.definition
     shown = [c for c in prepared.columns if c.name not in prepared.hidden]
-    view_id: int = connection.execute(
+    row = connection.execute(
         text(_q("insert_view")),
         {
             "name": definition.name,
@@ -111,8 +113,8 @@ def _register(connection: Connection, prepared: Prepared) -> int:
             "readers": list(definition.readers),
             "made_by": made_by(),
         },
-    ).scalar_one()
-    return view_id
+    ).one()
+    return row.id, row.generation
 
 
 def _install_rollup(connection: Connection, definition: Definition) -> None:

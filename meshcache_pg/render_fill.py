@@ -24,8 +24,9 @@ FILL_KEY_LIMIT = 100
 
 
 class FillRenderer:
-    """Names and writers of one cached view. `view_id` is its catalog id, `server` the server_version_num,
-    `hidden` are those of the columns that only the cache itself reads, `rests` as for `Conditions`.
+    """Names and writers of one cached view. `view_id` and `generation` are its catalog's, `server` is the
+    server_version_num, `hidden` are those of the columns that only the cache itself reads, `rests` as for
+    `Conditions`.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class FillRenderer:
         dependencies: Sequence[ResolvedDependency],
         server: int,
         *,
+        generation: int,
         hidden: Sequence[str] = (),
         rests: Collection[str] = (),
     ) -> None:
@@ -50,6 +52,9 @@ class FillRenderer:
         self.when = Conditions(view_id, definition, dependencies, server, rests=rests)
         self.complete = definition.coverage == "complete"
         self.view_id = sql.Literal(view_id)
+        self.is_current = compose(
+            "fill", "is_current", view_id=self.view_id, generation=sql.Literal(generation)
+        )
         name = definition.name
         self.name = ident(name)
         self.source = ident(f"{name}_source")
@@ -87,7 +92,7 @@ class FillRenderer:
         )
 
     def _may_fill(self) -> sql.Composed:
-        return joined([compose("fill", "may_fill"), *self.when.unchanged()])
+        return joined([compose("fill", "may_fill"), self.is_current, *self.when.unchanged()])
 
     def _of_key(self) -> sql.Composed:
         return compose("fill", "of_key", source=self.source, s_is_k=self._same("s", "k"))
@@ -179,6 +184,7 @@ class FillRenderer:
             "fresh_rows": self.fresh,
             "h_is_c": self._same("h", "c"),
             "c_keys": columns_of("c", self.definition.key),
+            "is_current": self.is_current,
             **self._writing(),
         }
         if not self.complete:

@@ -4,6 +4,7 @@
 create table meshcache.cached_view (
     id integer generated always as identity primary key,
     name text not null unique,
+    generation integer not null default 1,
     kind text not null check (kind in ('cached_view', 'rollup')),
     definition text not null,
     definition_hash text not null,
@@ -25,6 +26,8 @@ create table meshcache.cached_view (
     applied_at timestamptz not null default statement_timestamp()
 );
 comment on table meshcache.cached_view is 'One row per cached view or rollup: its definition and what was derived from it.';
+comment on column meshcache.cached_view.generation is
+'How often it was applied anew under this id; what fills it stores nothing once it is another than its own.';
 comment on column meshcache.cached_view.source_sql is
 'The SELECT as the server prints it, every name qualified: what a reader runs when the cache cannot be used.';
 comment on column meshcache.cached_view.problem is 'Why the last sweep or refresh could not fill it; null while it can.';

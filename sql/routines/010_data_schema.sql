@@ -118,7 +118,12 @@ declare
     v_table record;
 begin
     perform meshcache._ensure_data();
-    if not pg_try_advisory_xact_lock(meshcache._lock_class('open'), 0) or meshcache._is_open() then
+    if not pg_try_advisory_xact_lock(meshcache._lock_class('open'), 0) then
+        return false;
+    end if;
+    -- In a statement of its own: one snapshot for both could be from before somebody else opened the cache, and what
+    -- has been filled and marked since would be thrown away under those who rely on it.
+    if meshcache._is_open() then
         return false;
     end if;
     delete from meshcache_data.epoch;
@@ -157,7 +162,10 @@ security invoker
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    if not pg_try_advisory_xact_lock(meshcache._lock_class('open'), 0) or meshcache._is_open() then
+    if not pg_try_advisory_xact_lock(meshcache._lock_class('open'), 0) then
+        return false;
+    end if;
+    if meshcache._is_open() then
         return false;
     end if;
     insert into meshcache_data.epoch (table_oid) values ('meshcache_data.epoch'::regclass);

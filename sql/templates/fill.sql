@@ -61,6 +61,13 @@ exists (
         and e.opened_by <= pg_snapshot_xmin(pg_current_snapshot())
 )
 
+-- part: is_current
+-- A name is looked up when its lock is there: what began by one definition, and waited while it was replaced, goes on
+-- with the table of the next. Its snapshot is from after the wait and sees that.
+exists (
+    select from meshcache.cached_view as v where v.id = {view_id} and v.generation = {generation}
+)
+
 -- part: on_conflict
 on conflict ({keys}) do update set
     {assignments},
@@ -184,22 +191,25 @@ begin
         end if;
         return v_rows;
     end if;
-    -- Null when the view stopped being usable between the two statements: nothing may be concluded then.
+    -- Null when the view stopped being usable, or was replaced, since the statement before: nothing may be concluded
+    -- then.
     with filled as (
         insert into meshcache_data.{name} as c ({columns}, _filled_in, _filled_by, _filled_at, _expires_at)
         select {s_columns}, pg_current_snapshot(), pg_current_xact_id(), statement_timestamp(), {expires_at}
         from meshcache.{stale} as s
+        where {is_current}
         {on_conflict}
         returning {c_keys}
     ),
     removed as (
         delete from meshcache_data.{name} as c
-        where {usable}
+        where {usable} and {is_current}
             and not exists (select from meshcache.{fresh_rows} as h where {h_is_c})
             and not exists (select from filled as f where {c_is_f})
         returning 1
     )
-    select case when {usable} then (select count(*) from filled) + (select count(*) from removed) end into v_rows;
+    select case when {usable} and {is_current} then (select count(*) from filled) + (select count(*) from removed) end
+    into v_rows;
     return v_rows;
 end
 $resolve$
@@ -232,8 +242,10 @@ begin
         {on_conflict};
         get diagnostics v_rows = row_count;
     end if;
-    delete from meshcache_data.{name} as c where not exists (select from meshcache.{fresh_rows} as h where {h_is_c});
+    delete from meshcache_data.{name} as c
+    where {is_current} and not exists (select from meshcache.{fresh_rows} as h where {h_is_c});
     get diagnostics v_removed = row_count;
-    return v_rows + v_removed;
+    -- The table is locked by now, so that this stays as it is.
+    return case when {is_current} then v_rows + v_removed end;
 end
 $resolve$

@@ -6,13 +6,14 @@ import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from typing import LiteralString
 
 import psycopg
 import pytest
 from psycopg import sql
 
 from tests.fixtures.fix_embedded import eventually
-from tests.fixtures.fix_shop import VIEWS, CrashShop, check, origin, scalar, wait_for_lock
+from tests.fixtures.fix_shop import VIEWS, CrashShop, Shop, check, origin, scalar, wait_for_lock
 
 BYPASS = {view: {"bypass"} for view in VIEWS}
 HIT = {view: {"hit"} for view in VIEWS}
@@ -268,3 +269,40 @@ def test_many_openers_at_once_open_it_once(crash_shop: CrashShop) -> None:
     assert crash_shop.value("select count(*) from meshcache_data.epoch") == 1
     crash_shop.warm()
     assert crash_shop.origins() == HIT
+
+
+# Stops whoever asks for it at the moment in which it takes the lock of those who open the cache, its snapshot
+# taken already.
+HALT: LiteralString = """
+create or replace function meshcache._lock_class(p_what text) returns integer language plpgsql volatile as $$
+begin
+    if p_what = 'open' and current_setting('test.halt', true) = {moment} then
+        perform pg_advisory_xact_lock(7);
+    end if;
+    return hashtext(p_what);
+end
+$$
+"""
+
+
+@pytest.mark.parametrize("moment", ["first", "second"])
+def test_the_cache_is_opened_by_another_one_at_the_same_moment(shop: Shop, moment: str) -> None:
+    # Of the two halves of opening, the one that is halted; a row that nobody filled since would show a purge.
+    halt, opener, other = shop.connect(), shop.connect(), shop.connect()
+    halted = {"first": "meshcache._purge()", "second": "meshcache._open()"}[moment]
+    halt.execute(sql.SQL(HALT).format(moment=moment))
+    shop.run("delete from meshcache_data.epoch")
+    if moment == "second":
+        other.execute("select meshcache._purge()")
+    halt.execute("select pg_advisory_lock(7)")
+    opener.execute(sql.SQL("set test.halt = {}").format(moment))
+    with ThreadPoolExecutor(1) as pool:
+        opening = pool.submit(scalar, opener, f"select {halted}")
+        wait_for_lock(shop, opener)
+        other.execute("call meshcache.open_cache()")
+        assert fill_page(other) == 1
+        halt.execute("select pg_advisory_unlock(7)")
+        assert opening.result() is False
+    assert scalar(other, "select meshcache._is_open()")
+    assert origin(other, "customer_page", 1) == "hit"
+    shop.check()

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from typing import LiteralString
 
 import psycopg
 import pytest
@@ -10,6 +11,7 @@ from sqlalchemy import text
 
 from meshcache_pg import MeshCache, catalog
 from meshcache_pg.errors import LockBusy
+from meshcache_pg.sql import trusted
 from tests.fixtures.fix_embedded import eventually
 from tests.fixtures.fix_shop import (
     CITY_LIST,
@@ -47,6 +49,39 @@ def test_many_keys_of_a_view_that_is_replaced_meanwhile(shop: Shop) -> None:
         applying.commit()
         after = answer.result()
         assert {key: after[key].value for key in keys} == {key: before[key].value for key in keys}
+
+
+WIDER = {
+    "customer_page": CUSTOMER_PAGE.replace("c.city,", "c.city, upper(c.name) as loud,"),
+    "order_card": ORDER_CARD.replace("o.status,", "o.status, upper(c.name) as loud,"),
+}
+WRITERS: dict[str, LiteralString] = {
+    "fill": "select meshcache.{view}_fill(array[1, 2, 3])",
+    "refresh all": "call meshcache.refresh('{view}', null, 'all', 0)",
+    "refresh stale": "call meshcache.refresh('{view}', null, 'stale', 0)",
+    "sweep": "call meshcache.sweep(null, 0)",
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+@pytest.mark.parametrize("view", WIDER)
+def test_what_fills_a_view_that_is_replaced_meanwhile(shop: Shop, view: str, writer: str) -> None:
+    # It has begun by the old definition, and finds the new table under the name of the old one.
+    filling = shop.connect(options="-c lock_timeout=30s")
+    statement = sql.SQL(WRITERS[writer]).format(view=sql.SQL(trusted(view)))
+    shop.run("update customers set city = 'Ulm' where id = 2", "update order_lines set quantity = 7")
+    with shop.engine().connect() as applying, ThreadPoolExecutor(1) as pool:
+        catalog.apply(applying, catalog.plan(applying, define(WIDER[view])))
+        doing = pool.submit(filling.execute, statement)
+        wait_for_lock(shop, filling)
+        applying.commit()
+        # Told that it is busy, or that what it was to call is gone.
+        with suppress(psycopg.errors.UndefinedFunction):
+            doing.result()
+    shop.check(view)
+    shop.refresh(view)
+    assert shop.origins(view) == {view: {"hit"}}
+    shop.check()
 
 
 @pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
