@@ -2,7 +2,7 @@
 -- application that uses the same pair makes a fill or a sweep give up, it can never be made to wait for one).
 --   fill     shared by every fill of a view; the sweep takes it exclusively for an instant (its barrier)
 --   refresh  shared by fills by key, exclusive for whatever rewrites many rows of the view
---   open     one opener at a time
+--   open     one opener at a time; also whoever creates the data schema
 --   sweep    one sweep at a time
 
 create or replace function meshcache._lock_class(p_what text)

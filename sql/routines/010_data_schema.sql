@@ -9,6 +9,14 @@ security invoker
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+    if to_regclass('meshcache_data.epoch') is not null
+        and to_regclass('meshcache_data.view_state') is not null
+        and to_regclass('meshcache_data.counter') is not null
+    then
+        return;
+    end if;
+    -- "If not exists" does not help the second of two who create the same thing at once: it waits, and then fails.
+    perform pg_advisory_xact_lock(meshcache._lock_class('open'), 0);
     create schema if not exists meshcache_data;
     -- Looked for first: even a comment that is there already locks its table until the end of the transaction, and that
     -- may be a long one.
@@ -117,10 +125,10 @@ as $$
 declare
     v_table record;
 begin
-    perform meshcache._ensure_data();
     if not pg_try_advisory_xact_lock(meshcache._lock_class('open'), 0) then
         return false;
     end if;
+    perform meshcache._ensure_data();
     -- In a statement of its own: one snapshot for both could be from before somebody else opened the cache, and what
     -- has been filled and marked since would be thrown away under those who rely on it.
     if meshcache._is_open() then

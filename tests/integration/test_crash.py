@@ -12,8 +12,19 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from meshcache_pg import MeshCache
 from tests.fixtures.fix_embedded import eventually
-from tests.fixtures.fix_shop import VIEWS, CrashShop, Shop, check, origin, scalar, wait_for_lock
+from tests.fixtures.fix_shop import (
+    SHOP,
+    VIEWS,
+    CrashShop,
+    Shop,
+    check,
+    define,
+    origin,
+    scalar,
+    wait_for_lock,
+)
 
 BYPASS = {view: {"bypass"} for view in VIEWS}
 HIT = {view: {"hit"} for view in VIEWS}
@@ -269,6 +280,28 @@ def test_many_openers_at_once_open_it_once(crash_shop: CrashShop) -> None:
     assert crash_shop.value("select count(*) from meshcache_data.epoch") == 1
     crash_shop.warm()
     assert crash_shop.origins() == HIT
+
+
+@pytest.mark.parametrize("call", ["call meshcache.open_cache()", "call meshcache.sweep()"])
+def test_the_data_schema_is_made_by_another_one_at_the_same_moment(shop: Shop, call: LiteralString) -> None:
+    making, other = shop.connect(autocommit=False), shop.connect(options="-c lock_timeout=20s")
+    shop.run("drop schema meshcache_data cascade")
+    making.execute("select meshcache._ensure_data()")
+    other.execute(call)
+    making.commit()
+    with MeshCache(own_engine=shop.engine()) as cache, ThreadPoolExecutor(1) as pool:
+        making.execute("drop schema meshcache_data cascade")
+        making.commit()
+        making.execute("select meshcache._ensure_data()")
+        applying = pool.submit(cache.apply, define(*SHOP))
+        eventually(
+            lambda: shop.value("select exists (select from pg_locks as l where not l.granted)"),
+            "apply waits for who makes it",
+        )
+        making.commit()
+        applying.result()
+    shop.warm()
+    shop.check()
 
 
 # Stops whoever asks for it at the moment in which it takes the lock of those who open the cache, its snapshot
