@@ -8,6 +8,7 @@ caller whose attempt was cut short tries again.
 
 import json
 from collections.abc import Iterable, Sequence
+from typing import LiteralString
 
 from psycopg import sql
 from sqlalchemy import Connection, text
@@ -216,7 +217,7 @@ def drop_objects(connection: Connection, name: str, patience: Patience) -> None:
     *views_of_table, source = views
     for view in views_of_table:
         if view in there:
-            patience.run(sql_text(sql.SQL("drop view {}").format(sql.Identifier(CORE, view))))
+            _drop(patience, "view", sql.Identifier(CORE, view))
     # After the views, which call some of them: whoever reads the views is waited for there.
     names = [*view_functions(name), *condition_functions(name)]
     for signature in connection.scalars(text(_q("functions_of")), {"names": names}).all():
@@ -226,10 +227,9 @@ def drop_objects(connection: Connection, name: str, patience: Patience) -> None:
         {"n": sql_text(sql.Identifier(DATA, name))},
     )
     if kind:
-        word = sql.SQL("materialized view" if kind == "m" else "table")
-        patience.run(sql_text(sql.SQL("drop {} {}").format(word, sql.Identifier(DATA, name))))
+        _drop(patience, "materialized view" if kind == "m" else "table", sql.Identifier(DATA, name))
     if source in there:
-        patience.run(sql_text(sql.SQL("drop view {}").format(sql.Identifier(CORE, source))))
+        _drop(patience, "view", sql.Identifier(CORE, source))
     if view_id is not None:
         for table in ("view_state", "counter"):
             connection.execute(
@@ -241,6 +241,11 @@ def drop_objects(connection: Connection, name: str, patience: Patience) -> None:
                 {"id": view_id},
             )
         connection.execute(text(_q("delete_dependencies")), {"view_id": view_id})
+
+
+def _drop(patience: Patience, kind: LiteralString, relation: sql.Identifier) -> None:
+    statement = sql.SQL("drop {} {}").format(sql.SQL(kind), relation)
+    patience.run(sql_text(statement), sql_text(relation))
 
 
 def forget(connection: Connection, name: str) -> None:
@@ -269,7 +274,7 @@ def sync_sources(connection: Connection, source_ids: Iterable[int], patience: Pa
     # One order for everybody who locks several tables.
     for _, state, _ in sorted(work, key=lambda w: w[1].oid):
         if state.present:
-            patience.run(f"lock table {state.name} in share row exclusive mode", FOR_WRITERS_MS)
+            patience.run(f"lock table {state.name} in share row exclusive mode", at_least_ms=FOR_WRITERS_MS)
     for source_id, state, functions in work:
         if state.used and state.present:
             for statement in functions:
@@ -282,7 +287,8 @@ def sync_sources(connection: Connection, source_ids: Iterable[int], patience: Pa
             for signature in connection.scalars(text(_q("functions_of")), {"names": names}).all():
                 execute_ddl(connection, f"drop function {signature}")
     for row in unused:
-        patience.run(f"drop table if exists meshcache.mark_{int(row.id)}")
+        mark_table = f"meshcache.mark_{int(row.id)}"
+        patience.run(f"drop table if exists {mark_table}", mark_table)
         connection.execute(text(_q("delete_mark")), {"id": row.id})
     for source_id, state, _ in work:
         if not state.used:
@@ -337,7 +343,7 @@ def uninstall(connection: Connection) -> None:
         raise NotInstalled("there is nothing to uninstall: this database has no meshcache schema")
     with translated():
         for table in connection.scalars(text(_q("watched_tables"))).all():
-            patience.run(f"lock table {table} in access exclusive mode")
+            patience.run(f"lock table {table} in access exclusive mode", table)
         for source_id in connection.scalars(text("select id from meshcache.source_table order by id")).all():
             connection.execute(text(_q("drop_triggers")), {"source_id": source_id})
         for name in connection.scalars(text("select name from meshcache.cached_view order by name")).all():

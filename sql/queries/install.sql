@@ -237,6 +237,15 @@ select c.relname
 from pg_class as c
 where c.relnamespace = 'meshcache'::regnamespace and c.relkind = 'v' and c.relname = any(:names);
 
+-- name: is_held
+-- Whether any other transaction, prepared ones included, has a lock on this relation.
+select exists (
+    select from pg_locks as l
+    where l.locktype = 'relation' and l.granted and l.pid is distinct from pg_backend_pid()
+        and l.database = (select d.oid from pg_database as d where d.datname = current_database())
+        and l.relation = to_regclass(:name)
+);
+
 -- name: ensure_data
 -- Creates meshcache_data and its bookkeeping where they are missing.
 select meshcache._ensure_data();

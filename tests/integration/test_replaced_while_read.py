@@ -11,6 +11,7 @@ from sqlalchemy import text
 
 from meshcache_pg import MeshCache, catalog
 from meshcache_pg.errors import LockBusy
+from meshcache_pg.patience import Patience
 from meshcache_pg.sql import trusted
 from tests.fixtures.fix_embedded import eventually
 from tests.fixtures.fix_shop import (
@@ -146,6 +147,23 @@ def test_a_reader_of_two_lists_is_never_the_one_that_a_deadlock_ends(shop: Shop)
             applying.rollback()
         assert reading.result().fetchall()
     reader.commit()
+    shop.check()
+
+
+def test_what_is_in_use_when_the_time_is_up_is_not_waited_for(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("meshcache_pg.patience._SHARE", 0)
+    reader = shop.connect(autocommit=False)
+    reader.execute("select from meshcache.city_list")
+    with shop.engine().connect() as applying:
+        patience = Patience(applying)
+        patience.run("drop view meshcache.order_card", "meshcache.order_card")
+        with pytest.raises(LockBusy, match="city_list is in use"):
+            patience.run("drop view meshcache.city_list", "meshcache.city_list")
+        # It was not tried: that would have ended the transaction.
+        assert applying.scalar(text("select to_regclass('meshcache.order_card') is null"))
+        applying.rollback()
     shop.check()
 
 
