@@ -1,18 +1,19 @@
-"""The psycopg connection under a SQLAlchemy one, and one SELECT that cannot hurt the caller's transaction.
-
-A hit is short enough for cursors, formats and savepoints to be a good part of it: here they are made once per
-connection, and sent in one round trip.
+"""The psycopg connection under a SQLAlchemy one, and one SELECT on it that cannot hurt the caller's
+transaction.
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg.pq import Format, TransactionStatus
 from psycopg.rows import tuple_row
 from sqlalchemy import Connection
+
+from meshcache_pg import exchange
 
 _SAVEPOINT: Final = "savepoint meshcache_read"
 _RELEASE: Final = "release savepoint meshcache_read"
@@ -55,25 +56,22 @@ def driver(connection: Connection) -> psycopg.Connection[Any]:
     return raw
 
 
-class _Cursors(NamedTuple):
-    """Of one connection: making one costs a fifth of a hit. Rows are fetched before it is used again."""
-
-    text: psycopg.Cursor[Any]
-    binary: psycopg.Cursor[Any]
-    savepoints: psycopg.Cursor[Any]
+@lru_cache(_KEPT)
+def _is_binary(column_types: tuple[str, ...]) -> bool:
+    # The length of a varchar and the precision of a numeric do not matter.
+    return bool(column_types) and all(one.split("(")[0] in _BINARY_TYPES for one in column_types)
 
 
-_known_cursors: WeakKeyDictionary[psycopg.Connection[Any], _Cursors] = WeakKeyDictionary()
+_known_loaders: WeakKeyDictionary[psycopg.Connection[Any], bool] = WeakKeyDictionary()
 
 
-def _cursors(raw: psycopg.Connection[Any]) -> _Cursors:
-    found = _known_cursors.get(raw)
+def is_binary(raw: psycopg.Connection[Any], column_types: tuple[str, ...]) -> bool:
+    """Whether rows with these columns, typed as the server prints types, are read in the binary format."""
+    if not _is_binary(column_types):
+        return False
+    found = _known_loaders.get(raw)
     if found is None:
-        found = _known_cursors[raw] = _Cursors(
-            raw.cursor(row_factory=tuple_row),
-            raw.cursor(row_factory=tuple_row, binary=_has_own_loaders(raw)),
-            raw.cursor(),
-        )
+        found = _known_loaders[raw] = _has_own_loaders(raw)
     return found
 
 
@@ -86,46 +84,31 @@ def _has_own_loaders(raw: psycopg.Connection[Any]) -> bool:
     return True
 
 
-@lru_cache(_KEPT)
-def is_binary(column_types: tuple[str, ...]) -> bool:
-    """Whether rows with these columns, typed as the server prints types, are read in the binary format."""
-    # The length of a varchar and the precision of a numeric do not matter.
-    return bool(column_types) and all(one.split("(")[0] in _BINARY_TYPES for one in column_types)
-
-
 def run(
     raw: psycopg.Connection[Any], statement: str, values: Sequence[Any], *, binary: bool = False
-) -> tuple[psycopg.Cursor[Any], list[tuple[Any, ...]]]:
-    """Execute one SELECT; inside a transaction under a savepoint, which a failure returns to."""
-    cursors = _cursors(raw)
-    cursor = cursors.binary if binary else cursors.text
-    status = raw.pgconn.transaction_status
-    # In a transaction that failed before there is nothing to protect: the server says so itself.
-    if (raw.autocommit and status == TransactionStatus.IDLE) or status == TransactionStatus.INERROR:
-        cursor.execute(statement, values)
-    else:
-        _run_guarded(raw, cursor, cursors.savepoints, statement, values)
-    return cursor, cursor.fetchall()
+) -> exchange.Answer:
+    """Execute one SELECT that leaves the transaction as it was if it fails."""
+    if exchange.is_possible(raw):
+        return exchange.ask(raw, statement, values, binary=binary)
+    with raw.cursor(row_factory=tuple_row, binary=binary) as cursor:
+        status = raw.info.transaction_status
+        # In a transaction that failed before there is nothing to protect: the server says so itself.
+        if (raw.autocommit and status == TransactionStatus.IDLE) or status == TransactionStatus.INERROR:
+            cursor.execute(statement, values)
+        else:
+            _run_guarded(raw, cursor, statement, values)
+        return exchange.Answer(tuple(column.name for column in cursor.description or ()), cursor.fetchall())
 
 
 def _run_guarded(
-    raw: psycopg.Connection[Any],
-    cursor: psycopg.Cursor[Any],
-    savepoints: psycopg.Cursor[Any],
-    statement: str,
-    values: Sequence[Any],
+    raw: psycopg.Connection[Any], cursor: psycopg.Cursor[Any], statement: str, values: Sequence[Any]
 ) -> None:
     # Never prepared: psycopg would count a statement as prepared whose turn in the pipeline never came.
     try:
-        if psycopg.Pipeline.is_supported():
-            with raw.pipeline():
-                savepoints.execute(_SAVEPOINT, prepare=False)
-                cursor.execute(statement, values)
-                savepoints.execute(_RELEASE, prepare=False)
-        else:
-            savepoints.execute(_SAVEPOINT, prepare=False)
+        with raw.pipeline() if psycopg.Pipeline.is_supported() else nullcontext():
+            raw.execute(_SAVEPOINT, prepare=False)
             cursor.execute(statement, values)
-            savepoints.execute(_RELEASE, prepare=False)
+            raw.execute(_RELEASE, prepare=False)
     except psycopg.Error:
         if not raw.closed and raw.info.transaction_status == TransactionStatus.INERROR:
             raw.execute(_ROLLBACK, prepare=False)

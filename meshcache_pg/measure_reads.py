@@ -215,7 +215,7 @@ def _source(connection: Connection, target: Target, shape: Shape) -> Callable[..
 
 def _ask(connection: Connection, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
     """As the repositories ask: under a savepoint, in one round trip."""
-    return run(driver(connection), statement, values)[1]
+    return run(driver(connection), statement, values).rows
 
 
 def _hit(connection: Connection, target: Target) -> Callable[..., Any]:

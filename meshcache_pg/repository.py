@@ -183,16 +183,15 @@ def _guarded(
     """Ask the cache, or else the source."""
     if cached is not None:
         try:
-            _, rows = _keyed(target, lambda: run(raw, *cached, binary=is_binary(target.column_types)))
+            answer = _keyed(target, lambda: run(raw, *cached, binary=is_binary(raw, target.column_types)))
         except UNUSABLE:
             pass
         else:
-            return Read(target.columns, rows, usable=True)
+            return Read(target.columns, answer.rows, usable=True)
     # Without the columns' types the server may find no "=" between a column and the value given for it.
     also = (errors.UndefinedFunction,)
-    cursor, rows = _keyed(target, lambda: run(raw, *source), also)
-    columns = statements.columns_of([column.name for column in cursor.description or ()])
-    return Read(tuple(columns), rows, usable=False)
+    answer = _keyed(target, lambda: run(raw, *source), also)
+    return Read(tuple(statements.columns_of(answer.columns)), answer.rows, usable=False)
 
 
 def _check_key(target: Target, key: Sequence[Any]) -> None:
@@ -230,12 +229,13 @@ def get_many(connection: Connection, target: Target, keys: Sequence[Sequence[Any
         arrays = [list(column) for column in zip(*keys, strict=True)]
         try:
             ask = statements.by_keys(target)
-            _, rows = _keyed(target, lambda: run(raw, ask, arrays, binary=is_binary(target.column_types)))
+            answer = _keyed(target, lambda: run(raw, ask, arrays, binary=is_binary(raw, target.column_types)))
         except UNUSABLE:
             pass
         else:
-            positions = tuple(row[0] - 1 for row in rows)
-            return Read(target.columns, [row[1:] for row in rows], usable=True, positions=positions)
+            positions = tuple(row[0] - 1 for row in answer.rows)
+            rows = [row[1:] for row in answer.rows]
+            return Read(target.columns, rows, usable=True, positions=positions)
     answers = [get(connection, target, key) for key in keys]
     return Read(
         answers[0].columns,
@@ -293,7 +293,7 @@ def load_target(connection: Connection, name: str) -> Target | None:
         "v.tenant_column from meshcache.cached_view as v where v.name = %s"
     )
     try:
-        _, rows = run(driver(connection), statement, [name])
+        rows = run(driver(connection), statement, [name]).rows
     except UNUSABLE:
         return None
     if not rows:

@@ -3,6 +3,7 @@
 from typing import Any
 from uuid import UUID
 
+import psycopg
 from psycopg.types.string import TextLoader
 from sqlalchemy import Connection, text
 
@@ -69,7 +70,9 @@ def _set_up(database: Database, columns: str = "e.*") -> MeshCache:
 def test_values_are_those_of_the_text_format(fresh: Database) -> None:
     with _set_up(fresh) as cache, fresh.engine().connect() as connection:
         target = cache.target(connection, "card")
-        assert is_binary(target.column_types), target.column_types
+        raw = connection.connection.driver_connection
+        assert isinstance(raw, psycopg.Connection)
+        assert is_binary(raw, target.column_types), target.column_types
         for zone in ("UTC", "Europe/Berlin", "Asia/Kathmandu"):
             connection.execute(text("select set_config('timezone', :zone, false)"), {"zone": zone})
             assert _rows(connection, cache) == _source(connection)
@@ -80,7 +83,9 @@ def test_types_that_psycopg_knows_as_text_alone(fresh: Database) -> None:
     database.execute("create type mood as enum ('good', 'bad'); create domain label as text")
     columns = "e.id, 'good'::mood as mood, e.words::label as label, 1.1::real as real"
     with _set_up(fresh, columns) as cache, fresh.engine().connect() as connection:
-        assert not is_binary(cache.target(connection, "card").column_types)
+        raw = connection.connection.driver_connection
+        assert isinstance(raw, psycopg.Connection)
+        assert not is_binary(raw, cache.target(connection, "card").column_types)
         row = cache.view("card", connection).get(1).unwrap()
     assert row == {"id": 1, "mood": "good", "label": "tëxt 1", "real": 1.1}
 

@@ -1,0 +1,270 @@
+"""One SELECT over libpq itself, in one round trip, which cannot hurt the caller's transaction.
+
+A hit takes the server a few microseconds. The bookkeeping of psycopg's cursors in a pipeline took three times
+as long as all the rest of a hit, so this speaks to `psycopg.pq` and leaves to psycopg what is psycopg's: how
+to wait, what to do at Ctrl-C, which values become what.
+
+A prepared statement's name is a digest of its text: the same name is the same statement on whichever server a
+pooler leads to, and one that was deallocated behind our back is prepared again.
+"""
+
+import hashlib
+import re
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from itertools import count
+from typing import Any, Final, NamedTuple
+from weakref import WeakKeyDictionary
+
+import psycopg
+from psycopg import errors
+from psycopg.abc import PQGen
+from psycopg.adapt import PyFormat, Transformer
+from psycopg.pq import ConnStatus, ExecStatus, Format, PipelineStatus, TransactionStatus
+from psycopg.pq.abc import PGconn, PGresult
+from psycopg.waiting import Ready, Wait
+
+# What puts one message into the pipeline.
+Send = Callable[[PGconn], object]
+
+
+def _say(command: bytes) -> Send:
+    return lambda pgconn: pgconn.send_query_params(command, None)
+
+
+_SAVEPOINT: Final = _say(b"savepoint meshcache_read")
+_RELEASE: Final = _say(b"release savepoint meshcache_read")
+_BACK: Final = "rollback to savepoint meshcache_read; release savepoint meshcache_read"
+
+# How often one read learns that a statement is prepared otherwise than it thought: by another client, which
+# has made it and which has deallocated it.
+_CORRECTIONS: Final = 2
+
+# As if it had been executed so often that it has to be prepared, whatever the threshold is.
+_AT_ONCE: Final = 1 << 30
+
+# Texts of statements that one process keeps.
+_KEPT: Final = 1024
+
+
+class _Statement(NamedTuple):
+    """The text with numbered parameters, and a digest of it."""
+
+    text: bytes
+    digest: bytes
+
+
+class Answer(NamedTuple):
+    """Names of columns and rows."""
+
+    columns: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+
+
+def is_possible(raw: psycopg.Connection[Any]) -> bool:
+    """Whether `ask` can be used now: not in a transaction that has failed, not in a pipeline of the caller's,
+    not with a libpq from before there were pipelines.
+    """
+    return (
+        raw.pgconn.transaction_status in (TransactionStatus.IDLE, TransactionStatus.INTRANS)
+        and raw.pgconn.pipeline_status == PipelineStatus.OFF
+        and psycopg.Pipeline.is_supported()
+    )
+
+
+def ask(raw: psycopg.Connection[Any], statement: str, values: Sequence[Any], *, binary: bool) -> Answer:
+    """Execute a SELECT with one value for each `%s`, whose types are those that the server infers; prepared
+    as `Connection.prepare_threshold` says.
+
+    Begins the transaction where psycopg would. A failure raises psycopg's error for it and leaves the
+    transaction as it was, or not begun.
+    """
+    known = _known.get(raw)
+    if known is None:
+        known = _known[raw] = _Prepared()
+    transformer = Transformer(raw)
+    numbered = _numbered(statement, transformer.encoding)
+    # As text, so that the statement's own casts say what they are: one text, one list of types.
+    parameters = transformer.dump_sequence(values, [PyFormat.TEXT] * len(values)) if values else None
+    result_format = Format.BINARY if binary else Format.TEXT
+    result: PGresult | None = None
+    corrected = 0
+    while result is None:
+        name, is_new = known.look_up(raw, numbered.digest)
+        try:
+            result = _ask(raw, numbered.text, name, parameters, result_format, is_new=is_new)
+        except errors.DatabaseError as error:
+            corrected += 1
+            if (
+                name is None
+                or corrected > _CORRECTIONS
+                or not known.correct(numbered.digest, error, is_new=is_new)
+            ):
+                raise
+        else:
+            if is_new:
+                known.made(raw, numbered.digest)
+    transformer.set_pgresult(result)
+    encoding = transformer.encoding
+    columns = tuple((result.fname(n) or b"").decode(encoding) for n in range(result.nfields))
+    return Answer(columns, transformer.load_rows(0, result.ntuples, tuple))
+
+
+class _Prepared:
+    """The statements that are prepared on one connection, by their digests, the least recently used first."""
+
+    def __init__(self) -> None:
+        self._names: OrderedDict[bytes, bytes] = OrderedDict()
+        self._seen: Counter[bytes] = Counter()
+        self._outdated: Counter[bytes] = Counter()
+
+    def look_up(self, raw: psycopg.Connection[Any], digest: bytes) -> tuple[bytes | None, bool]:
+        """The name of the prepared statement, and whether it has to be prepared now; None for not at all."""
+        threshold = raw.prepare_threshold
+        if threshold is None:
+            return None, False
+        name = self._names.get(digest)
+        if name is not None:
+            self._names.move_to_end(digest)
+            return name, False
+        self._seen[digest] += 1
+        if self._seen[digest] <= threshold:
+            return None, False
+        return self._name(digest), True
+
+    def _name(self, digest: bytes) -> bytes:
+        return b"meshcache_%d_%b" % (self._outdated[digest], digest)
+
+    def made(self, raw: psycopg.Connection[Any], digest: bytes) -> None:
+        """It was prepared just now; what are then too many are deallocated."""
+        self._names[digest] = self._name(digest)
+        del self._seen[digest]
+        while raw.prepared_max is not None and len(self._names) > max(1, raw.prepared_max):
+            _, oldest = self._names.popitem(last=False)
+            _run(raw, [_say(b"deallocate " + oldest)])
+
+    def correct(self, digest: bytes, error: psycopg.Error, *, is_new: bool) -> bool:
+        """Learn from an error; False when it says nothing of the statement's being prepared."""
+        if isinstance(error, errors.DuplicatePreparedStatement):
+            # By another client of a pooler, on the same server.
+            self._names[digest] = self._name(digest)
+        elif isinstance(error, errors.InvalidSqlStatementName) and not is_new:
+            # psycopg deallocates all of them at a rollback; a pooler may have gone to another server.
+            self._seen.update(dict.fromkeys(self._names, _AT_ONCE))
+            self._names.clear()
+        elif isinstance(error, errors.FeatureNotSupported) and not is_new:
+            # "Cached plan must not change result type". Whether it is there to be deallocated nobody knows.
+            del self._names[digest]
+            self._outdated[digest] += 1
+            self._seen[digest] = _AT_ONCE
+        else:
+            return False
+        return True
+
+
+_known: WeakKeyDictionary[psycopg.Connection[Any], _Prepared] = WeakKeyDictionary()
+
+
+@lru_cache(_KEPT)
+def _numbered(statement: str, encoding: str) -> _Statement:
+    numbers = count(1)
+    text = re.sub("%(.)", lambda found: f"${next(numbers)}" if found[1] == "s" else "%", statement)
+    encoded = text.encode(encoding)
+    return _Statement(encoded, hashlib.sha256(encoded).hexdigest()[:32].encode())
+
+
+@lru_cache(_KEPT)
+def _begin(level: int | None, read_only: bool | None, deferrable: bool | None) -> Send:
+    """The command that psycopg begins a transaction with."""
+    parts = [b"begin"]
+    if level is not None:
+        parts.append(b"isolation level " + psycopg.IsolationLevel(level).name.replace("_", " ").encode())
+    if read_only is not None:
+        parts.append(b"read only" if read_only else b"read write")
+    if deferrable is not None:
+        parts.append(b"deferrable" if deferrable else b"not deferrable")
+    return _say(b" ".join(parts))
+
+
+def _ask(
+    raw: psycopg.Connection[Any],
+    text: bytes,
+    name: bytes | None,
+    parameters: Sequence[Any] | None,
+    result_format: Format,
+    *,
+    is_new: bool,
+) -> PGresult:
+    def execute(pgconn: PGconn) -> None:
+        if name is None:
+            pgconn.send_query_params(text, parameters, None, None, result_format)
+        else:
+            pgconn.send_query_prepared(name, parameters, None, result_format)
+
+    if name is None or not is_new:
+        return _run(raw, (execute,))
+    return _run(raw, (lambda pgconn: pgconn.send_prepare(name, text), execute))
+
+
+def _run(raw: psycopg.Connection[Any], sends: Sequence[Send]) -> PGresult:
+    """One round trip, with the transaction protected; returns the last result of `sends`."""
+    pgconn = raw.pgconn
+    before: list[Send] = []
+    after: list[Send] = []
+    if pgconn.transaction_status == TransactionStatus.INTRANS:
+        before, after = [_SAVEPOINT], [_RELEASE]
+    elif not raw.autocommit:
+        before = [_begin(raw.isolation_level, raw.read_only, raw.deferrable)]
+    with raw.lock:
+        pgconn.enter_pipeline_mode()
+        try:
+            for send in (*before, *sends, *after):
+                send(pgconn)
+            pgconn.pipeline_sync()
+            results = raw.wait(_results(pgconn))
+        finally:
+            _leave_pipeline(pgconn)
+    failed = next((one for one in results if one.status == ExecStatus.FATAL_ERROR), None)
+    if failed is None:
+        return results[len(before) + len(sends) - 1]
+    if pgconn.transaction_status == TransactionStatus.INERROR:
+        raw.execute(_BACK if after else "rollback", prepare=False)
+    raise errors.error_from_result(failed, raw.info.encoding)
+
+
+def _results(pgconn: PGconn) -> PQGen[list[PGresult]]:
+    """All results up to the end of the pipeline, for `Connection.wait`."""
+    while pgconn.flush():
+        if (yield Wait.RW) & Ready.R:
+            pgconn.consume_input()
+    found: list[PGresult] = []
+    while True:
+        while pgconn.is_busy():
+            yield Wait.R
+            try:
+                pgconn.consume_input()
+            except psycopg.OperationalError:
+                # The server says why before it hangs up.
+                if any(one.status == ExecStatus.FATAL_ERROR for one in found):
+                    return found
+                raise
+        result = pgconn.get_result()
+        if result is None:
+            if pgconn.status != ConnStatus.OK:
+                raise psycopg.OperationalError("the connection is lost")
+        elif result.status == ExecStatus.PIPELINE_SYNC:
+            return found
+        else:
+            found.append(result)
+
+
+def _leave_pipeline(pgconn: PGconn) -> None:
+    if pgconn.status != ConnStatus.OK:
+        return
+    try:
+        pgconn.exit_pipeline_mode()
+    except psycopg.OperationalError:
+        # Interrupted while answers were on their way: nobody may take them for his.
+        pgconn.finish()
+        raise
