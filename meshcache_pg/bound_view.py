@@ -97,11 +97,10 @@ class BoundView(Generic[T]):
         empty = Origin.HIT if read.usable and target.coverage == "complete" else Origin.BYPASS
         origin = next((o for o in _ORDER if o in origins), empty)
         self._done(target, read, [origin], [])
-        ages = (age for age in read.ages if age is not None)
-        return Listing(tuple(self._made(target, read)), origin, origins[Origin.HIT], max(ages, default=None))
+        return Listing(tuple(self._made(target, read)), origin, origins[Origin.HIT], read.oldest)
 
     def _made(self, target: Target, read: Read) -> builtins.list[T]:
-        return list(read.made(maker(target.name, self._make, read.columns)))
+        return read.made(maker(target.name, self._make, read.columns))
 
     def _done(
         self, target: Target, read: Read, origins: Sequence[Origin], missed: Sequence[Sequence[Any]]

@@ -97,7 +97,10 @@ def run(
             cursor.execute(statement, values)
         else:
             _run_guarded(raw, cursor, statement, values)
-        return exchange.Answer(tuple(column.name for column in cursor.description or ()), cursor.fetchall())
+        rows = cursor.fetchall()
+        if cursor.pgresult is None:
+            raise psycopg.InterfaceError("a SELECT without a result")
+        return exchange.Answer(rows, cursor.pgresult, raw.info.encoding)
 
 
 def _run_guarded(

@@ -56,10 +56,17 @@ class _Statement(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """Names of columns and rows."""
+    """Rows, and what tells the names of their columns."""
 
-    columns: tuple[str, ...]
     rows: list[tuple[Any, ...]]
+    result: PGresult
+    encoding: str
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns."""
+        names = (self.result.fname(n) for n in range(self.result.nfields))
+        return tuple((name or b"").decode(self.encoding) for name in names)
 
 
 def is_possible(raw: psycopg.Connection[Any]) -> bool:
@@ -106,9 +113,7 @@ def ask(raw: psycopg.Connection[Any], statement: str, values: Sequence[Any], *, 
             if is_new:
                 known.made(raw, numbered.digest)
     transformer.set_pgresult(result)
-    encoding = transformer.encoding
-    columns = tuple((result.fname(n) or b"").decode(encoding) for n in range(result.nfields))
-    return Answer(columns, transformer.load_rows(0, result.ntuples, tuple))
+    return Answer(transformer.load_rows(0, result.ntuples, tuple), result, transformer.encoding)
 
 
 class _Prepared:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum, StrEnum
+from operator import itemgetter
 from time import monotonic
 from typing import Any, Final, Generic, TypeVar
 
@@ -119,8 +120,8 @@ class Listing(Sequence[T], Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Rows as the driver returned them: the values of `columns`, then where the row came from, the age of a
-    cached one, and whether the caller's transaction has written.
+    """Rows as the driver returned them: the values of `columns`, then the age of a cached row; then, unless
+    they are `all_hits`, where it came from and whether the caller's transaction has written.
 
     `usable`: whether the cache could be asked at all; `positions`: of a read of many keys, which key each row
     belongs to.
@@ -130,25 +131,41 @@ class Read:
     rows: Sequence[tuple[Any, ...]]
     usable: bool
     positions: tuple[int, ...] = ()
+    all_hits: bool = False
 
     @property
     def origins(self) -> list[Origin]:
         """Of each row."""
-        return [_ORIGINS[row[-3]] for row in self.rows]
+        if self.all_hits:
+            return [Origin.HIT] * len(self.rows)
+        place = len(self.columns) + 1
+        return [_ORIGINS[row[place]] for row in self.rows]
 
     @property
     def ages(self) -> list[timedelta | None]:
         """Of each row; None unless it is a hit."""
-        return [row[-2] for row in self.rows]
+        place = len(self.columns)
+        return [_age(row[place]) for row in self.rows]
+
+    @property
+    def oldest(self) -> timedelta | None:
+        """The greatest age of all rows."""
+        ages = map(itemgetter(len(self.columns)), self.rows)
+        return _age(max(ages if self.all_hits else (age for age in ages if age is not None), default=None))
 
     @property
     def wrote(self) -> bool:
         """Whether the caller's transaction has written: then a fill would be wasted."""
-        return any(row[-1] for row in self.rows)
+        place = len(self.columns) + 2
+        return not self.all_hits and any(row[place] for row in self.rows)
 
-    def made(self, make: Callable[[Sequence[Any]], T]) -> Iterator[T]:
-        """Each row's own columns, made into a value."""
-        return (make(row[:-3]) for row in self.rows)
+    def made(self, make: Callable[[Sequence[Any]], T]) -> list[T]:
+        """Each row made into a value by a function that takes the columns from its beginning."""
+        return list(map(make, self.rows))
+
+
+def _age(seconds: float | None) -> timedelta | None:
+    return None if seconds is None else timedelta(seconds=seconds)
 
 
 # When marks are pending, the short statement for lists finds nothing and was in vain; so it is left out
@@ -179,6 +196,8 @@ def _guarded(
     target: Target,
     cached: tuple[str, Sequence[Any]] | None,
     source: tuple[str, Sequence[Any]],
+    *,
+    all_hits: bool = False,
 ) -> Read:
     """Ask the cache, or else the source."""
     if cached is not None:
@@ -187,7 +206,7 @@ def _guarded(
         except UNUSABLE:
             pass
         else:
-            return Read(target.columns, answer.rows, usable=True)
+            return Read(target.columns, answer.rows, usable=True, all_hits=all_hits)
     # Without the columns' types the server may find no "=" between a column and the value given for it.
     also = (errors.UndefinedFunction,)
     answer = _keyed(target, lambda: run(raw, *source), also)
@@ -233,9 +252,8 @@ def get_many(connection: Connection, target: Target, keys: Sequence[Sequence[Any
         except UNUSABLE:
             pass
         else:
-            positions = tuple(row[0] - 1 for row in answer.rows)
-            rows = [row[1:] for row in answer.rows]
-            return Read(target.columns, rows, usable=True, positions=positions)
+            positions = tuple(row[-1] - 1 for row in answer.rows)
+            return Read(target.columns, answer.rows, usable=True, positions=positions)
     answers = [get(connection, target, key) for key in keys]
     return Read(
         answers[0].columns,
@@ -276,7 +294,8 @@ def list_rows(
         return _guarded(raw, target, None, source)
     may_be_quiet = target.coverage == "complete" and _busy_until.get(target, 0.0) < monotonic()
     if may_be_quiet:
-        read = _guarded(raw, target, (statements.quiet_listing(target, shape), plain), source)
+        quiet = (statements.quiet_listing(target, shape), plain)
+        read = _guarded(raw, target, quiet, source, all_hits=True)
         if read.rows or not read.usable:
             return read
     cached = (statements.listing(target, shape), statements.list_values(target, values, limit, offset))

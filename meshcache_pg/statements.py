@@ -1,7 +1,7 @@
 """The SQL text of reads, composed once per view and kept: composing costs more than a hit does."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Final
 
@@ -13,10 +13,13 @@ from meshcache_pg.sql import Identifier, text, trusted
 # Shapes of statements that one process keeps; an application has a few per view.
 _KEPT: Final = 1024
 
-# What every read returns behind the view's own columns.
-_EXTRA: Final = sql.SQL(
-    "g._origin, pg_catalog.statement_timestamp() - g._filled_at as _age, "
-    "pg_catalog.pg_current_xact_id_if_assigned() is not null as _wrote"
+# What every read returns behind the view's own columns: the age of a cached row, in seconds; and unless all
+# rows are hits, where it came from, and whether the transaction has written.
+_AGE: Final = sql.SQL(
+    "pg_catalog.date_part('epoch', pg_catalog.statement_timestamp() - g._filled_at) as _age"
+)
+_EXTRA: Final = _AGE + sql.SQL(
+    ", g._origin, pg_catalog.pg_current_xact_id_if_assigned() is not null as _wrote"
 )
 
 
@@ -34,6 +37,15 @@ class Target:
     column_types: tuple[str, ...]
     source_sql: str
     tenant: str | None = None
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Asked for several times in each read, of all these columns.
+        values = (self.name, self.kind, self.coverage, self.columns, self.column_types, self.source_sql)
+        object.__setattr__(self, "_hash", hash(values))
+
+    def __hash__(self) -> int:
+        return self._hash
 
     @property
     def installed(self) -> bool:
@@ -113,13 +125,13 @@ def _by_key(target: Target, hit: sql.SQL) -> str:
 
 @lru_cache(_KEPT)
 def by_keys(target: Target) -> str:
-    """Rows of many keys, each behind its key's position from 1; the parameters are one array per key
+    """Rows of many keys, each with its key's position from 1 at the end; the parameters are one array per key
     column.
     """
     names = [f"k{n}" for n in range(len(target.key))]
     return text(
         sql.SQL(
-            "select k.n, {}, {} from unnest({}) with ordinality as k ({}, n) "
+            "select {}, {}, k.n from unnest({}) with ordinality as k ({}, n) "
             "cross join lateral {}({}) as g order by k.n"
         ).format(
             _select_list(target),
@@ -134,10 +146,9 @@ def by_keys(target: Target) -> str:
 
 @lru_cache(_KEPT)
 def quiet_listing(target: Target, shape: Shape) -> str:
-    """Rows of a complete view while nothing is pending; no rows may mean that something is."""
-    head = sql.SQL("select {}, {} from (select r.*, 'hit'::text as _origin from {} as r) as g").format(
-        _select_list(target), _EXTRA, Identifier("meshcache", f"{target.name}_quiet").sql
-    )
+    """Rows of a complete view while nothing is pending, all of them hits; none may mean that something is."""
+    quiet = Identifier("meshcache", f"{target.name}_quiet").sql
+    head = sql.SQL("select {}, {} from {} as g").format(_select_list(target), _AGE, quiet)
     return text(head + _tail(target, shape))
 
 
@@ -184,7 +195,8 @@ def from_source(target: Target, shape: Shape) -> str:
     """The same from the definition's own SELECT, which needs nothing of the cache."""
     source = sql.SQL(trusted(target.source_sql.replace("%", "%%")))
     head = sql.SQL(
-        "select g.*, 'bypass'::text as _origin, null::interval as _age, false as _wrote from ({}\n) as g"
+        "select g.*, null::double precision as _age, 'bypass'::text as _origin, false as _wrote "
+        "from ({}\n) as g"
     ).format(source)
     return text(head + _tail(target, shape))
 

@@ -4,6 +4,7 @@
 -- key: id
 -- coverage: complete
 -- tenant: project_id
+-- index: project_id, updated_at desc, id
 select
     d.id as id,
     d.project_id as project_id,
