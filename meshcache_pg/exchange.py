@@ -12,6 +12,7 @@ import hashlib
 import re
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from itertools import count
 from typing import Any, Final, NamedTuple
@@ -147,7 +148,9 @@ class _Prepared:
         del self._seen[digest]
         while raw.prepared_max is not None and len(self._names) > max(1, raw.prepared_max):
             _, oldest = self._names.popitem(last=False)
-            _run(raw, [_say(b"deallocate " + oldest)])
+            # Unless it is gone already.
+            with suppress(errors.InvalidSqlStatementName):
+                _run(raw, (_say(b"deallocate " + oldest),))
 
     def correct(self, digest: bytes, error: psycopg.Error, *, is_new: bool) -> bool:
         """Learn from an error; False when it says nothing of the statement's being prepared."""
