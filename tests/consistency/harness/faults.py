@@ -137,7 +137,11 @@ class Faults:
     def _kill_backend(self, site: Site, pid: int | None) -> None:
         with site.connect("fault") as connection:
             # It takes all others along, also the one that watches.
-            os.kill(pid if pid is not None else connection.info.backend_pid, signal.SIGKILL)
+            try:
+                os.kill(pid if pid is not None else connection.info.backend_pid, signal.SIGKILL)
+            except ProcessLookupError:
+                # It has ended by itself in the meantime; the one that watches will do.
+                os.kill(connection.info.backend_pid, signal.SIGKILL)
             watching = connection
 
             def gone() -> bool:
