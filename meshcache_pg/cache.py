@@ -25,7 +25,6 @@ from meshcache_pg.errors import DefinitionError, LockBusy, MeshcacheError
 from meshcache_pg.explain import Explanation
 from meshcache_pg.filling import Budget, Counts
 from meshcache_pg.making import Make, Row
-from meshcache_pg.repository import Origin
 from meshcache_pg.settings import Settings, load
 from meshcache_pg.statements import Target
 
@@ -136,13 +135,17 @@ class MeshCache:
         """Drop what this process remembers of a view: it did not fit what the database has."""
         self._targets.pop(name, None)
 
-    def after_read(self, target: Target, read: repository.Read, missed: Sequence[Sequence[Any]]) -> None:
-        """Fill what a read did not find, flush counters that are due. Never raises, never waits for long."""
+    def after_read(
+        self, target: Target, read: repository.Read, missed: Sequence[Sequence[Any]], *, closed: bool
+    ) -> None:
+        """Fill what a read did not find, open a cache that it found `closed`, flush counters that are due.
+        Never raises, never waits for long.
+        """
         if not read.usable:
             self.forget(target.name)
         elif missed and not read.wrote:
             self._fill(target, missed)
-        elif Origin.BYPASS in read.origins:
+        elif closed:
             self._reopen()
         if self.counts.is_due:
             self.flush()
