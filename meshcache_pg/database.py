@@ -2,7 +2,7 @@
 versions.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,6 +31,13 @@ DEPENDENTS_HINT = "Drop or change first what reads the cached view (a view of yo
 def execute_ddl(connection: Connection, statement: str) -> None:
     """Run SQL text as it stands: without this option `%` and `:word` in it would be taken for parameters."""
     connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
+
+
+def execute_all(connection: Connection, statements: Iterable[str]) -> None:
+    """The same for several statements, in one round trip: each one costs others time while locks are held."""
+    together = ";\n".join(statements)
+    if together:
+        execute_ddl(connection, together)
 
 
 def primary_message(error: DBAPIError) -> tuple[str, str | None]:

@@ -16,10 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from meshcache_pg import render_marks, underlying
 from meshcache_pg.conditions import Column, ResolvedDependency
-from meshcache_pg.database import (
-    execute_ddl,
-    translated,
-)
+from meshcache_pg.database import execute_all, execute_ddl, translated
 from meshcache_pg.definition import Definition
 from meshcache_pg.errors import NotInstalled
 from meshcache_pg.patience import FOR_WRITERS_MS, Patience
@@ -82,11 +79,9 @@ def install(connection: Connection, prepared: Prepared) -> None:
             hidden=prepared.hidden,
             rests=rests.kinds,
         )
-        for statement in renderer.statements():
-            execute_ddl(connection, statement)
+        execute_all(connection, renderer.statements())
         _revoke(connection, view_functions(definition.name))
-        for statement in renderer.grants():
-            execute_ddl(connection, statement)
+        execute_all(connection, renderer.grants())
     except DBAPIError as error:
         raise definition_error(definition, error) from error
 
@@ -139,10 +134,8 @@ def _install_rollup(connection: Connection, definition: Definition) -> None:
     ]
     for reader in definition.readers:
         statements.append(sql.SQL("grant select on {} to {}").format(view, sql.Identifier(reader)))
-    for statement in statements:
-        execute_ddl(connection, sql_text(statement))
-    for grant in common_grants(definition.readers):
-        execute_ddl(connection, grant)
+    execute_all(connection, map(sql_text, statements))
+    execute_all(connection, common_grants(definition.readers))
 
 
 def _strict(connection: Connection, found: ResolvedDependency) -> list[str]:
@@ -203,8 +196,15 @@ def _store(
 
 
 def _revoke(connection: Connection, names: Sequence[str]) -> None:
-    for signature in connection.scalars(text(_q("functions_of")), {"names": list(names)}).all():
-        execute_ddl(connection, f"revoke execute on function {signature} from public")
+    signatures = ", ".join(connection.scalars(text(_q("functions_of")), {"names": list(names)}))
+    if signatures:
+        execute_ddl(connection, f"revoke execute on function {signatures} from public")
+
+
+def _drop_functions(connection: Connection, names: Sequence[str]) -> None:
+    signatures = ", ".join(connection.scalars(text(_q("functions_of")), {"names": list(names)}))
+    if signatures:
+        execute_ddl(connection, f"drop function {signatures}")
 
 
 def drop_objects(connection: Connection, name: str, patience: Patience) -> None:
@@ -220,8 +220,7 @@ def drop_objects(connection: Connection, name: str, patience: Patience) -> None:
             _drop(patience, "view", sql.Identifier(CORE, view))
     # After the views, which call some of them: whoever reads the views is waited for there.
     names = [*view_functions(name), *condition_functions(name)]
-    for signature in connection.scalars(text(_q("functions_of")), {"names": names}).all():
-        execute_ddl(connection, f"drop function {signature}")
+    _drop_functions(connection, names)
     kind = connection.scalar(
         text("select c.relkind::text from pg_class c where c.oid = to_regclass(:n)"),
         {"n": sql_text(sql.Identifier(DATA, name))},
@@ -277,15 +276,12 @@ def sync_sources(connection: Connection, source_ids: Iterable[int], patience: Pa
             patience.run(f"lock table {state.name} in share row exclusive mode", at_least_ms=FOR_WRITERS_MS)
     for source_id, state, functions in work:
         if state.used and state.present:
-            for statement in functions:
-                execute_ddl(connection, statement)
+            execute_all(connection, functions)
             _revoke(connection, render_marks.function_names(source_id))
             connection.execute(text(_q("sync_triggers")), {"source_id": source_id})
         elif not state.used:
             connection.execute(text(_q("drop_triggers")), {"source_id": source_id})
-            names = render_marks.function_names(source_id)
-            for signature in connection.scalars(text(_q("functions_of")), {"names": names}).all():
-                execute_ddl(connection, f"drop function {signature}")
+            _drop_functions(connection, render_marks.function_names(source_id))
     for row in unused:
         mark_table = f"meshcache.mark_{int(row.id)}"
         patience.run(f"drop table if exists {mark_table}", mark_table)

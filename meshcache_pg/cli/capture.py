@@ -22,7 +22,10 @@ _COMMENTS = re.compile(r"^\s*--[^\n]*\n", re.MULTILINE)
 _SEQUENCES = ("cached_view_id_seq", "source_table_id_seq", "mark_table_id_seq")
 _STATE = """
 select md5(concat_ws(' ',
-    (select string_agg(v.id || v.definition_hash, ' ' order by v.id) from meshcache.cached_view as v),
+    (
+        select string_agg(concat_ws(' ', v.id, v.generation, v.definition_hash), ' ' order by v.id)
+        from meshcache.cached_view as v
+    ),
     (select string_agg(s.id || s.relation::text, ' ' order by s.id) from meshcache.source_table as s),
     (select string_agg(m.id::text, ' ' order by m.id) from meshcache.mark_table as m)
 ))
