@@ -68,6 +68,20 @@ def test_sql_apply_stops_when_the_catalog_has_changed_since(
     assert [line[0] for line in cli("list").lines] == ["name", define(SHOP[2])[0].name]
 
 
+def test_sql_apply_stops_when_a_view_was_changed_and_changed_back(
+    cli: RunCli, shop: Shop, views: Path
+) -> None:
+    # Of what the script creates, fills would take themselves for those of an older definition.
+    city_list = views / "city_list.sql"
+    before = city_list.read_text()
+    city_list.write_text(before.replace("-- key: city", "-- key: city\n-- ttl: 1h"))
+    printed = cli("sql", "apply", str(views)).out
+    shop.apply(city_list.read_text())
+    shop.apply(before)
+    with pytest.raises(psycopg.errors.RaiseException, match="changed since this script was printed"):
+        run_script(shop.dsn, printed)
+
+
 def test_sql_apply_of_what_is_applied_is_nothing(cli: RunCli, shop: Shop, views: Path) -> None:
     printed = cli("sql", "apply", str(views))
     assert (printed.code, printed.err) == (0, "nothing to do: the database is as declared\n")
