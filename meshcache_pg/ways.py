@@ -66,7 +66,7 @@ class _Search:
 
     start: Rel
     carry: int
-    tried: dict[tuple[Place, bool], tuple[int, list[End]]] = field(default_factory=dict)
+    tried: dict[tuple[Place, bool, bool], tuple[int, list[End]]] = field(default_factory=dict)
 
 
 def table(rel: Rel) -> Relation:
@@ -101,36 +101,39 @@ class Ways:
         """A way from a column to the view's columns; several where values come from several arms of a UNION
         (all of them count), none where none is found.
         """
-        return self._way(place, visible=False, links=links, search=_Search(place[0], carry))
+        return self._way(place, visible=False, loose=False, links=links, search=_Search(place[0], carry))
 
-    def _way(self, place: Place, *, visible: bool, links: int, search: _Search) -> list[End]:
+    def _way(self, place: Place, *, visible: bool, loose: bool, links: int, search: _Search) -> list[End]:
         rel, number = place
         if rel is self._top:
             name = self._names.get(number, "")
             return [End(name, is_key=True, words=f"{name} of the key")] if name in self._key else []
-        before = search.tried.get((place, visible))
+        state = (place, visible, loose)
+        before = search.tried.get(state)
         # A way that was found with more links to spend may have more of them than are left here.
         if before and before[0] >= links and all(len(end.links) <= links for end in before[1]):
             return before[1]
-        search.tried[place, visible] = (links, [])
-        found = self._search(place, visible=visible, links=links, search=search)
-        search.tried[place, visible] = (links, found)
+        search.tried[state] = (links, [])
+        found = self._search(place, visible=visible, loose=loose, links=links, search=search)
+        search.tried[state] = (links, found)
         return found
 
-    def _search(self, place: Place, *, visible: bool, links: int, search: _Search) -> list[End]:
+    def _search(self, place: Place, *, visible: bool, loose: bool, links: int, search: _Search) -> list[End]:
         rel, number = place
         # A column of the occurrence that the way starts at is no end: it is missing until there is a row.
         if visible and rel is not search.start and (end := self._carry(place, search.carry)):
             return _said(place, [end])
         # Without a further link first.
         for left in range(2 if links else 1):
-            for to, is_visible in self._next(place):
-                ends = self._way(to, visible=is_visible, links=links if left else 0, search=search)
+            for to, is_visible, is_loose in self._steps(place, loose=loose):
+                ends = self._way(
+                    to, visible=is_visible, loose=is_loose, links=links if left else 0, search=search
+                )
                 if ends:
                     return _said(place, ends)
         # The row that has changed cannot be looked up: it may be gone.
-        for other in self._linked(place) if links and rel is not search.start else ():
-            ends = self._way((rel, other), visible=False, links=links - 1, search=search)
+        for other in self._linked(place, loose=loose) if links and rel is not search.start else ():
+            ends = self._way((rel, other), visible=False, loose=False, links=links - 1, search=search)
             if ends:
                 relation = table(rel)
                 step = Step(relation, relation.columns[number], relation.columns[other], rel)
@@ -139,20 +142,31 @@ class Ways:
                     End(e.column, e.is_key, f"{words} {e.words}", (step, *e.links), e.carry) for e in ends
                 ]
         inward = [
-            self._way(to, visible=False, links=links, search=search) for to in self._equal.inward(place)
+            self._way(to, visible=False, loose=loose, links=links, search=search)
+            for to in self._equal.inward(place)
         ]
         return [end for ends in inward for end in ends] if all(inward) else []
 
     def _next(self, place: Place) -> list[tuple[Place, bool]]:
         """Where a column's value leads without a link, and whether it is visible there."""
-        outer = place[0].scope.outer
-        found = [((outer, n), False) for n in self._equal.outward(place)] if outer is not None else []
-        return found + [(edge.to, edge.visible) for edge in self._equal.edges.get(place, [])]
+        return [(to, visible) for to, visible, _ in self._steps(place, loose=False)]
 
-    def _linked(self, place: Place) -> list[int]:
-        """The columns of the same row that a link can go on with."""
+    def _steps(self, place: Place, *, loose: bool) -> Iterator[tuple[Place, bool, bool]]:
+        """The same, and whether a null may have come along: UNION and the like take two of them for equal,
+        and a condition lets none through.
+        """
+        scope = place[0].scope
+        if scope.outer is not None:
+            is_loose = loose or scope.query.has("setOperations")
+            for number in self._equal.outward(place):
+                yield (scope.outer, number), False, is_loose
+        for edge in self._equal.edges.get(place, []):
+            yield edge.to, edge.visible, False
+
+    def _linked(self, place: Place, *, loose: bool) -> list[int]:
+        """The columns of the same row that a link can go on with; not from a null, which it does not find."""
         rel, number = place
-        if rel.relation is None:
+        if rel.relation is None or loose:
             return []
         return [n for n in rel.relation.columns if n != number and self._next((rel, n))]
 
@@ -233,20 +247,20 @@ class Ways:
         """
         relation = table(rel)
         numbers = {name: number for number, name in relation.columns.items()}
-        here = set(self._reach((rel, numbers[column])))
+        here = set(self._reach((rel, numbers[column]), loose=False))
         for oid, from_column, to_column in links:
-            ahead: set[tuple[Place, bool]] = set()
-            for (at, number), _ in here:
+            ahead: set[tuple[Place, bool, bool]] = set()
+            for (at, number), _, loose in here:
                 is_linked = at.relation is not None and at is not rel and at.relation.oid == oid
-                if is_linked and table(at).columns[number] == from_column:
+                if is_linked and not loose and table(at).columns[number] == from_column:
                     columns = {name: n for n, name in table(at).columns.items()}
-                    ahead |= set(self._reach((at, columns[to_column])))
+                    ahead |= set(self._reach((at, columns[to_column]), loose=False))
             here = ahead
         return any(
             self._names.get(place[1]) == view_column
             if place[0] is self._top and view_column in self._key
             else visible and place[0].scope is self._scope and view_column in self._all_returned(place)
-            for place, visible in here
+            for place, visible, _ in here
         )
 
     def _all_returned(self, place: Place) -> set[str]:
@@ -256,10 +270,12 @@ class Ways:
             if (reference := plain(self._scope, target.node("expr"))) and reference.place == place
         }
 
-    def _reach(self, place: Place) -> Iterator[tuple[Place, bool]]:
-        """Every column that has the value of this one, without a link."""
-        seen: set[tuple[Place, bool]] = set()
-        waiting = [(place, False)]
+    def _reach(self, place: Place, *, loose: bool) -> Iterator[tuple[Place, bool, bool]]:
+        """Every column that has the value of this one, without a link; whether it is visible there; whether a
+        null may have come along.
+        """
+        seen: set[tuple[Place, bool, bool]] = set()
+        waiting = [(place, False, loose)]
         while waiting:
             here = waiting.pop()
             if here in seen:
@@ -268,20 +284,22 @@ class Ways:
             yield here
             if here[0][0] is self._top:
                 continue
+            waiting += self._steps(here[0], loose=here[2])
             inward = self._equal.inward(here[0])
-            waiting += self._next(here[0]) + ([(inward[0], False)] if len(inward) == 1 else [])
+            if len(inward) == 1:
+                waiting.append((inward[0], False, here[2]))
 
     def hindrance(self, rel: Rel, links: Sequence[Step]) -> str:
         """What stands in the way of a finer kind: of `carried`, where there are links, else of `key`."""
-        reached = [found for number in self.starts(rel) for found in self._reach((rel, number))]
+        reached = [found for number in self.starts(rel) for found in self._reach((rel, number), loose=False)]
         barriers = dict.fromkeys(
             f"{barrier} keeps {_column(place)} from leading to the key"
-            for place, _ in reached
+            for place, _, _ in reached
             if place[0].relation is not None and (barrier := self._equal.barrier(place))
         )
         if not links:
             return next(iter(barriers), "") or "no equality leads on from there to the key"
-        for place, visible in reached:
+        for place, visible, _ in reached:
             if place[0] is rel or place[0].relation != links[0].relation:
                 continue
             if loose := self._loose(place[0]):
