@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from meshcache_pg import deriving, equalities, install, references, scopes, ways
+from meshcache_pg import deriving, equalities, preparing, references, scopes, ways
 from meshcache_pg.dependencies import Derivation, Found, derive
 from meshcache_pg.equalities import Equalities
 from meshcache_pg.nodes import Node
@@ -92,7 +92,7 @@ def _second_arm(patch: pytest.MonkeyPatch) -> None:
             self.occurrences[before:] = kept
 
     patch.setattr(scopes.ScopeBuilder, "_fill", fill)
-    patch.setattr(install, "check_readable", lambda *_: None)
+    patch.setattr(preparing, "check_readable", lambda *_: None)
 
 
 def _below(rel: scopes.Rel, top: scopes.Rel) -> bool:
@@ -115,7 +115,7 @@ def _view(patch: pytest.MonkeyPatch) -> None:
         return scope
 
     patch.setattr(scopes.ScopeBuilder, "view", opened)
-    patch.setattr(install, "check_readable", lambda *_: None)
+    patch.setattr(preparing, "check_readable", lambda *_: None)
 
 
 def _matter(patch: pytest.MonkeyPatch) -> None:
@@ -126,7 +126,7 @@ def _matter(patch: pytest.MonkeyPatch) -> None:
         return {oid: columns[:-1] for oid, columns in read(*given).items()}
 
     patch.setattr(deriving, "_columns_read", fewer)
-    patch.setattr(install, "check_readable", lambda *_: None)
+    patch.setattr(preparing, "check_readable", lambda *_: None)
 
 
 MATTER = "one column less matters"

@@ -6,6 +6,7 @@ from random import Random
 
 import psycopg
 import pytest
+from psycopg import sql
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
@@ -25,6 +26,8 @@ _REFUSED_WRITES = (
     psycopg.errors.IntegrityError,
     psycopg.errors.CardinalityViolation,
     psycopg.errors.FeatureNotSupported,
+    # TRUNCATE, with checks of deferred constraints still to come.
+    psycopg.errors.ObjectInUse,
 )
 
 
@@ -210,6 +213,22 @@ class Run:
         self.tally.origins = checker.origins
         return self.tally
 
+    def fails_by_itself(self) -> bool:
+        """Whether one of the SELECTs that were chosen cannot be executed."""
+        for name in self._made:
+            source = sql.Identifier("meshcache", f"{name}_source")
+            try:
+                with self._connection.transaction():
+                    # A table takes all columns; a count might leave out the one that fails.
+                    self._connection.execute(
+                        sql.SQL("create temporary table one on commit drop as select * from {}").format(
+                            source
+                        )
+                    )
+            except psycopg.errors.IndeterminateCollation:
+                return True
+        return False
+
     def close(self) -> None:
         """Leave the database."""
         self._connection.close()
@@ -222,6 +241,12 @@ def run(database: Database, seed: int, size: Size, plant: Plant | None = None) -
     try:
         one.define(plant)
         return one.write()
+    except psycopg.errors.IndeterminateCollation:
+        # A SELECT that compares two implicit collations is accepted by the server, and fails as soon as there
+        # are rows to compare: on its own just as in the cache.
+        if not one.fails_by_itself():
+            raise
+        return one.tally
     finally:
         one.close()
 
