@@ -14,9 +14,9 @@ from tests.fixtures.fix_db import Database
 
 # Every one of these has to be in views that were accepted.
 _SHAPES = """
-    view; security_invoker; a CTE used twice; recursive CTE; sub-select; scalar sub-query; correlated sub-
-    query; lateral; exists; not exists; in; not in; join; left join; right join; full join; self join; the
-    same table several times; group by; distinct on; having; window; union; except; intersect; using;
+    view; security_invoker; a CTE used twice; recursive CTE; sub-select; scalar sub-query; correlated
+    sub-query; lateral; exists; not exists; in; not in; join; left join; right join; full join; self join;
+    the same table several times; group by; distinct on; having; window; union; except; intersect; using;
     natural; cast; expression as key; set-returning function over a column; order by and limit; grouping
     sets; filter; ordered-set aggregate; array column; composite column; quoted identifiers; non-ASCII
     identifiers; tables in several schemas; inheritance; partitions; two columns compared
