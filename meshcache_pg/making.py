@@ -65,6 +65,7 @@ def _thawed(make: type[Any], names: Sequence[str]) -> type[Any] | None:
     """
     if (
         not make.__dataclass_params__.frozen
+        or not make.__dataclass_params__.init
         or make.__bases__ != (object,)
         or make.__dict__.get("__slots__") != tuple(names)
         or "__post_init__" in make.__dict__

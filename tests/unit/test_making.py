@@ -1,7 +1,7 @@
 """How rows become what the caller asked for."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import FrozenInstanceError, dataclass, field
 from typing import Any
 
 import pytest
@@ -74,6 +74,38 @@ class Other:
 @pytest.mark.parametrize("make", [InOrder, AnotherOrder, Keywords, WithMore, WithOwn])
 def test_a_dataclass_gets_each_column_in_its_field(make: Callable[..., Any]) -> None:
     assert maker("view", make, COLUMNS)((7, "seven", 7.5)) == make(id=7, name="seven", total=7.5)
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenWithOwn:
+    id: int
+    name: str
+    total: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.name.upper())
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class FrozenByItself:
+    id: int
+    name: str
+    total: float
+
+    def __init__(self, id: int, name: str, total: float) -> None:  # noqa: A002 - the column's name
+        for column, value in (("id", -id), ("name", name), ("total", total)):
+            object.__setattr__(self, column, value)
+
+
+@pytest.mark.parametrize("make", [InOrder, FrozenWithOwn, FrozenByItself])
+def test_a_frozen_one_is_what_its_class_makes(make: Callable[..., Any]) -> None:
+    # Behind the columns stands what else a read returns.
+    made = maker("view", make, COLUMNS)((7, "seven", 7.5, "more", None))
+    assert type(made) is make
+    assert made == make(7, "seven", 7.5)
+    assert hash(made) == hash(make(7, "seven", 7.5))
+    with pytest.raises(FrozenInstanceError):
+        made.id = 8
 
 
 def test_a_dataclass_of_one_field() -> None:
