@@ -107,4 +107,4 @@ class BoundView(Generic[T]):
     ) -> None:
         for origin in origins:
             self._cache.counts.add(target.name, origin)
-        self._cache.after_read(target, read, missed, closed=Origin.BYPASS in origins)
+        self._cache.after_read(target, read, missed, closed=bool(read.rows) and Origin.BYPASS in origins)

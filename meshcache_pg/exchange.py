@@ -4,8 +4,9 @@ A hit takes the server a few microseconds. The bookkeeping of psycopg's cursors 
 as long as all the rest of a hit, so this speaks to `psycopg.pq` and leaves to psycopg what is psycopg's: how
 to wait, what to do at Ctrl-C, which values become what.
 
-A prepared statement's name is a digest of its text: the same name is the same statement on whichever server a
-pooler leads to, and one that was deallocated behind our back is prepared again.
+A prepared statement's name is a digest of its text and of the types that were sent: the same name is the
+same statement on whichever server a pooler leads to, and one that was deallocated behind our back is prepared
+again.
 """
 
 import hashlib
@@ -45,14 +46,22 @@ _CORRECTIONS: Final = 2
 # As if it had been executed so often that it has to be prepared, whatever the threshold is.
 _AT_ONCE: Final = 1 << 30
 
+# The types of values that lose something as text: cast to a type without a zone it would just drop the zone.
+_WITH_ZONE: Final = frozenset(
+    oid
+    for name in ("timestamptz", "timetz")
+    for oid in (psycopg.postgres.types[name].oid, psycopg.postgres.types[name].array_oid)
+)
+
 # Texts of statements that one process keeps.
 _KEPT: Final = 1024
 
 
 class _Statement(NamedTuple):
-    """The text with numbered parameters, and a digest of it."""
+    """The text with numbered parameters, their types (0: the server infers it), and a digest of both."""
 
     text: bytes
+    types: tuple[int, ...]
     digest: bytes
 
 
@@ -82,8 +91,8 @@ def is_possible(raw: psycopg.Connection[Any]) -> bool:
 
 
 def ask(raw: psycopg.Connection[Any], statement: str, values: Sequence[Any], *, binary: bool) -> Answer:
-    """Execute a SELECT with one value for each `%s`, whose types are those that the server infers; prepared
-    as `Connection.prepare_threshold` says.
+    """Execute a SELECT with one value for each `%s`; prepared as `Connection.prepare_threshold` says. Values
+    are of the types that the server infers, from casts for instance, or fail: nothing is rounded to fit.
 
     Begins the transaction where psycopg would. A failure raises psycopg's error for it and leaves the
     transaction as it was, or not begun.
@@ -92,16 +101,19 @@ def ask(raw: psycopg.Connection[Any], statement: str, values: Sequence[Any], *, 
     if known is None:
         known = _known[raw] = _Prepared()
     transformer = Transformer(raw)
-    numbered = _numbered(statement, transformer.encoding)
-    # As text, so that the statement's own casts say what they are: one text, one list of types.
-    parameters = transformer.dump_sequence(values, [PyFormat.TEXT] * len(values)) if values else None
+    parameters: Sequence[Any] | None = None
+    types: tuple[int, ...] = ()
+    if values:
+        parameters = transformer.dump_sequence(values, [PyFormat.TEXT] * len(values))
+        types = tuple(oid if oid in _WITH_ZONE else 0 for oid in transformer.types or ())
+    numbered = _numbered(statement, transformer.encoding, types)
     result_format = Format.BINARY if binary else Format.TEXT
     result: PGresult | None = None
     corrected = 0
     while result is None:
         name, is_new = known.look_up(raw, numbered.digest)
         try:
-            result = _ask(raw, numbered.text, name, parameters, result_format, is_new=is_new)
+            result = _ask(raw, numbered, name, parameters, result_format, is_new=is_new)
         except errors.DatabaseError as error:
             corrected += 1
             if (
@@ -175,11 +187,12 @@ _known: WeakKeyDictionary[psycopg.Connection[Any], _Prepared] = WeakKeyDictionar
 
 
 @lru_cache(_KEPT)
-def _numbered(statement: str, encoding: str) -> _Statement:
+def _numbered(statement: str, encoding: str, types: tuple[int, ...]) -> _Statement:
     numbers = count(1)
     text = re.sub("%(.)", lambda found: f"${next(numbers)}" if found[1] == "s" else "%", statement)
     encoded = text.encode(encoding)
-    return _Statement(encoded, hashlib.sha256(encoded).hexdigest()[:32].encode())
+    named = encoded + repr(types).encode()
+    return _Statement(encoded, types, hashlib.sha256(named).hexdigest()[:32].encode())
 
 
 @lru_cache(_KEPT)
@@ -197,7 +210,7 @@ def _begin(level: int | None, read_only: bool | None, deferrable: bool | None) -
 
 def _ask(
     raw: psycopg.Connection[Any],
-    text: bytes,
+    statement: _Statement,
     name: bytes | None,
     parameters: Sequence[Any] | None,
     result_format: Format,
@@ -206,13 +219,13 @@ def _ask(
 ) -> PGresult:
     def execute(pgconn: PGconn) -> None:
         if name is None:
-            pgconn.send_query_params(text, parameters, None, None, result_format)
+            pgconn.send_query_params(statement.text, parameters, statement.types, None, result_format)
         else:
             pgconn.send_query_prepared(name, parameters, None, result_format)
 
     if name is None or not is_new:
         return _run(raw, (execute,))
-    return _run(raw, (lambda pgconn: pgconn.send_prepare(name, text), execute))
+    return _run(raw, (lambda pgconn: pgconn.send_prepare(name, statement.text, statement.types), execute))
 
 
 def _run(raw: psycopg.Connection[Any], sends: Sequence[Send]) -> PGresult:

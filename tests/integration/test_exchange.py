@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any, LiteralString
 
@@ -13,7 +13,7 @@ import pytest
 from psycopg import errors
 from psycopg.pq import TransactionStatus
 
-from meshcache_pg import exchange
+from meshcache_pg import driver, exchange
 from tests.fixtures.fix_db import Database
 from tests.fixtures.fix_embedded import eventually
 
@@ -60,6 +60,44 @@ def test_values_go_and_come(raw: psycopg.Connection[Any], binary: bool) -> None:
     assert answer.rows == [values]
     assert answer.columns[:2] == ("number", "100 % wörds")
     assert exchange.ask(raw, "select", (), binary=binary).rows == [()]
+
+
+def test_a_moment_with_a_zone_keeps_it(raw: psycopg.Connection[Any]) -> None:
+    raw.execute("set timezone = 'Asia/Kathmandu'")
+    moment = datetime(2024, 3, 1, 12, tzinfo=timezone(timedelta(hours=2)))
+    one = "select %s::timestamp, %s::timestamptz, %s::date, %s::time, (%s::timestamp[])[1]"
+    values = (moment, moment, moment, moment.timetz(), [moment])
+    wanted = raw.execute(one.encode(), values).fetchone()
+    assert wanted is not None
+    assert wanted[0].isoformat() == "2024-03-01T15:45:00"
+    raw.prepare_threshold = 1
+    for _ in range(4):
+        assert ask(raw, one, *values) == [wanted]
+        # The same text for values of other types.
+        assert ask(raw, one, *("2024-03-01 12:00",) * 3, "12:00", ["2024-03-01 12:00"])
+
+
+@pytest.mark.parametrize("key", [1.5, Decimal("1.5"), True, date(2024, 1, 1)])
+def test_a_value_of_another_kind_is_not_made_to_fit(raw: psycopg.Connection[Any], key: object) -> None:
+    with pytest.raises((errors.InvalidTextRepresentation, errors.CannotCoerce)):
+        ask(raw, ONE, key)
+
+
+def test_in_a_pipeline_of_the_caller_psycopg_asks(raw: psycopg.Connection[Any]) -> None:
+    for autocommit in (False, True):
+        raw.autocommit = autocommit
+        with raw.pipeline():
+            assert driver.run(raw, ONE, [1]).rows == [(1,)]
+            assert driver.run(raw, 'select 2 as "größe"', []).columns == ("größe",)
+        assert status(raw) == (IDLE if autocommit else INTRANS)
+        raw.rollback()
+
+
+def test_in_a_failed_transaction_the_server_says_so(raw: psycopg.Connection[Any]) -> None:
+    with pytest.raises(errors.UndefinedTable):
+        raw.execute("select from nothing")
+    with pytest.raises(errors.InFailedSqlTransaction):
+        driver.run(raw, ONE, [1])
 
 
 def test_the_encoding_of_the_client(raw: psycopg.Connection[Any]) -> None:

@@ -64,14 +64,18 @@ WRITERS: dict[str, LiteralString] = {
 }
 
 
+@pytest.mark.parametrize("how", ["replaced", "made anew"])
 @pytest.mark.parametrize("writer", WRITERS)
 @pytest.mark.parametrize("view", WIDER)
-def test_what_fills_a_view_that_is_replaced_meanwhile(shop: Shop, view: str, writer: str) -> None:
+def test_what_fills_a_view_that_is_replaced_meanwhile(shop: Shop, view: str, writer: str, how: str) -> None:
     # It has begun by the old definition, and finds the new table under the name of the old one.
     filling = shop.connect(options="-c lock_timeout=30s")
     statement = sql.SQL(WRITERS[writer]).format(view=sql.SQL(trusted(view)))
     shop.run("update customers set city = 'Ulm' where id = 2", "update order_lines set quantity = 7")
     with shop.engine().connect() as applying, ThreadPoolExecutor(1) as pool:
+        if how == "made anew":
+            # Under another id, with locks and generations of its own.
+            catalog.drop(applying, view)
         catalog.apply(applying, catalog.plan(applying, define(WIDER[view])))
         doing = pool.submit(filling.execute, statement)
         wait_for_lock(shop, filling)
