@@ -127,15 +127,17 @@ def _compare(connection: Connection, case: Case, keys: Sequence[tuple[Any, ...]]
     )
 
 
-def source_read(connection: Connection, case: Case) -> Callable[..., tuple[Any, ...]]:
+def source_read(
+    connection: Connection, case: Case, *, prepare: bool = True
+) -> Callable[..., tuple[Any, ...]]:
     """The definition's own SELECT by the case's key, as an application would write it without a cache."""
     query = definition(case.view).query.replace("%", "%%")
     statement = sql.SQL("select s.* from ({}\n) as s {}").format(sql.SQL(trusted(query)), sql.SQL(case.where))
-    prepared = statement.as_bytes()
+    sent = statement.as_bytes()
 
     def ask(*key: Any) -> tuple[Any, ...]:
         raw = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
-        cursor = raw.cursor(row_factory=tuple_row, binary=True).execute(prepared, key, prepare=True)
+        cursor = raw.cursor(row_factory=tuple_row, binary=True).execute(sent, key, prepare=prepare)
         make = maker(case.view, case.row_type, tuple(column.name for column in cursor.description or ()))
         return tuple(make(row) for row in cursor.fetchall())
 
