@@ -4,7 +4,6 @@ of.
 
 from __future__ import annotations
 
-import builtins
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -53,11 +52,12 @@ class BoundView(Generic[T]):
         read = repository.get(self._connection, target, key)
         if not read.rows:
             origin = Origin.MISS if read.usable else Origin.BYPASS
-            self._done(target, read, [origin], [])
+            self._done(target, read, origin)
             return Result(MISSING, origin)
-        value, origin = self._made(target, read)[0], read.origins[0]
-        self._done(target, read, [origin], [key] if origin in _FILLED_AFTER else [])
-        return Result(value, origin, read.ages[0])
+        row = read.rows[0]
+        origin = read.origin_of(row)
+        self._done(target, read, origin, missed=(key,) if origin in _FILLED_AFTER else ())
+        return Result(maker(target.name, self._make, read.columns)(row), origin, read.age_of(row))
 
     def get_many(self, keys: Iterable[Any]) -> dict[Any, Result[T]]:
         """Rows of many keys in one round trip, as a dict in the order of `keys`, MISSING ones included.
@@ -70,15 +70,15 @@ class BoundView(Generic[T]):
         read = repository.get_many(self._connection, target, tuples)
         nothing: Result[T] = Result(MISSING, Origin.MISS if read.usable else Origin.BYPASS)
         results = dict.fromkeys(wanted, nothing)
-        rows = zip(read.positions, self._made(target, read), read.origins, read.ages, strict=True)
-        for position, value, origin, age in rows:
-            results[wanted[position]] = Result(value, origin, age)
+        make = maker(target.name, self._make, read.columns)
+        for position, row in zip(read.positions, read.rows, strict=True):
+            results[wanted[position]] = Result(make(row), read.origin_of(row), read.age_of(row))
         missed = [
             t
             for key, t in zip(wanted, tuples, strict=True)
             if results[key] and results[key].origin in _FILLED_AFTER
         ]
-        self._done(target, read, [r.origin for r in results.values()], missed)
+        self._done(target, read, *(r.origin for r in results.values()), missed=missed)
         return results
 
     def list(
@@ -93,17 +93,15 @@ class BoundView(Generic[T]):
         read = repository.list_rows(
             self._connection, target, where, order_by=order_by, limit=limit, offset=offset
         )
-        origins = Counter(read.origins)
+        origins = Counter({Origin.HIT: len(read.rows)}) if read.all_hits else Counter(read.origins)
         empty = Origin.HIT if read.usable and target.coverage == "complete" else Origin.BYPASS
         origin = next((o for o in _ORDER if o in origins), empty)
-        self._done(target, read, [origin], [])
-        return Listing(tuple(self._made(target, read)), origin, origins[Origin.HIT], read.oldest)
-
-    def _made(self, target: Target, read: Read) -> builtins.list[T]:
-        return read.made(maker(target.name, self._make, read.columns))
+        self._done(target, read, origin)
+        rows = tuple(map(maker(target.name, self._make, read.columns), read.rows))
+        return Listing(rows, origin, origins[Origin.HIT], read.oldest)
 
     def _done(
-        self, target: Target, read: Read, origins: Sequence[Origin], missed: Sequence[Sequence[Any]]
+        self, target: Target, read: Read, *origins: Origin, missed: Sequence[Sequence[Any]] = ()
     ) -> None:
         for origin in origins:
             self._cache.counts.add(target.name, origin)

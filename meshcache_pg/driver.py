@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import lru_cache
 from typing import Any, Final
-from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg.pq import Format, TransactionStatus
@@ -62,20 +61,17 @@ def _is_binary(column_types: tuple[str, ...]) -> bool:
     return bool(column_types) and all(one.split("(")[0] in _BINARY_TYPES for one in column_types)
 
 
-_known_loaders: WeakKeyDictionary[psycopg.Connection[Any], bool] = WeakKeyDictionary()
-
-
 def is_binary(raw: psycopg.Connection[Any], column_types: tuple[str, ...]) -> bool:
     """Whether rows with these columns, typed as the server prints types, are read in the binary format."""
     if not _is_binary(column_types):
         return False
-    found = _known_loaders.get(raw)
-    if found is None:
-        found = _known_loaders[raw] = _has_own_loaders(raw)
-    return found
+    session = exchange.session_of(raw)
+    if session.has_usual_loaders is None:
+        session.has_usual_loaders = _has_usual_loaders(raw)
+    return session.has_usual_loaders
 
 
-def _has_own_loaders(raw: psycopg.Connection[Any]) -> bool:
+def _has_usual_loaders(raw: psycopg.Connection[Any]) -> bool:
     """Whether psycopg makes the values; who wants others may have said so for the text format alone."""
     for name in _BINARY_TYPES:
         loader = raw.adapters.get_loader(raw.adapters.types[name].oid, Format.TEXT)

@@ -17,12 +17,11 @@ from contextlib import suppress
 from functools import lru_cache
 from itertools import count
 from typing import Any, Final, NamedTuple
-from weakref import WeakKeyDictionary
 
 import psycopg
-from psycopg import errors
-from psycopg.abc import PQGen
-from psycopg.adapt import PyFormat, Transformer
+from psycopg import adapt, errors, generators
+from psycopg.abc import PQGen, Transformer
+from psycopg.adapt import PyFormat
 from psycopg.pq import ConnStatus, ExecStatus, Format, PipelineStatus, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
 from psycopg.waiting import Ready, Wait
@@ -56,6 +55,11 @@ _WITH_ZONE: Final = frozenset(
 # Texts of statements that one process keeps.
 _KEPT: Final = 1024
 
+_HAS_PIPELINES: Final = psycopg.Pipeline.is_supported()
+
+# Where the connection object carries its Session: it lives as long, and nothing else has to be looked up.
+_ATTRIBUTE: Final = "_meshcache_session"
+
 
 class _Statement(NamedTuple):
     """The text with numbered parameters, their types (0: the server infers it), and a digest of both."""
@@ -86,7 +90,7 @@ def is_possible(raw: psycopg.Connection[Any]) -> bool:
     return (
         raw.pgconn.transaction_status in (TransactionStatus.IDLE, TransactionStatus.INTRANS)
         and raw.pgconn.pipeline_status == PipelineStatus.OFF
-        and psycopg.Pipeline.is_supported()
+        and _HAS_PIPELINES
     )
 
 
@@ -97,21 +101,19 @@ def ask(raw: psycopg.Connection[Any], statement: str, values: Sequence[Any], *, 
     Begins the transaction where psycopg would. A failure raises psycopg's error for it and leaves the
     transaction as it was, or not begun.
     """
-    known = _known.get(raw)
-    if known is None:
-        known = _known[raw] = _Prepared()
-    transformer = Transformer(raw)
+    session = session_of(raw)
+    transformer = session.transformer(raw, binary=binary)
     parameters: Sequence[Any] | None = None
     types: tuple[int, ...] = ()
     if values:
-        parameters = transformer.dump_sequence(values, [PyFormat.TEXT] * len(values))
-        types = tuple(oid if oid in _WITH_ZONE else 0 for oid in transformer.types or ())
+        parameters = transformer.dump_sequence(values, _as_text(len(values)))
+        types = _told(transformer.types or ())
     numbered = _numbered(statement, transformer.encoding, types)
     result_format = Format.BINARY if binary else Format.TEXT
     result: PGresult | None = None
     corrected = 0
     while result is None:
-        name, is_new = known.look_up(raw, numbered.digest)
+        name, is_new = session.look_up(raw, numbered.digest)
         try:
             result = _ask(raw, numbered, name, parameters, result_format, is_new=is_new)
         except errors.DatabaseError as error:
@@ -119,23 +121,63 @@ def ask(raw: psycopg.Connection[Any], statement: str, values: Sequence[Any], *, 
             if (
                 name is None
                 or corrected > _CORRECTIONS
-                or not known.correct(numbered.digest, error, is_new=is_new)
+                or not session.correct(numbered.digest, error, is_new=is_new)
             ):
                 raise
         else:
             if is_new:
-                known.made(raw, numbered.digest)
+                session.made(raw, numbered.digest)
     transformer.set_pgresult(result)
-    return Answer(transformer.load_rows(0, result.ntuples, tuple), result, transformer.encoding)
+    rows = transformer.load_rows(0, result.ntuples, tuple)
+    if binary:
+        session.keep(transformer)
+    return Answer(rows, result, transformer.encoding)
 
 
-class _Prepared:
-    """The statements that are prepared on one connection, by their digests, the least recently used first."""
+@lru_cache(_KEPT)
+def _as_text(values: int) -> list[PyFormat]:
+    return [PyFormat.TEXT] * values
+
+
+@lru_cache(_KEPT)
+def _told(types: tuple[int, ...]) -> tuple[int, ...]:
+    """What the server is told of the types of values: of most of them nothing."""
+    return tuple(oid if oid in _WITH_ZONE else 0 for oid in types)
+
+
+class Session:
+    """What is known of one connection: whether psycopg makes its values (None: not yet asked), the statements
+    that are prepared on it, by their digests, the least recently used first, and who made values last.
+    """
 
     def __init__(self) -> None:
+        self.has_usual_loaders: bool | None = None
         self._names: OrderedDict[bytes, bytes] = OrderedDict()
         self._seen: Counter[bytes] = Counter()
         self._outdated: Counter[bytes] = Counter()
+        self._transformers: list[Transformer] = []
+        self._made_for: tuple[bytes | None, bytes | None] = (None, None)
+
+    def transformer(self, raw: psycopg.Connection[Any], *, binary: bool) -> Transformer:
+        """Who turns values into parameters and columns into values. How to is found out once and takes longer
+        than making a row; in the binary format it depends on these two settings of the session alone.
+        """
+        if not binary:
+            return adapt.Transformer(raw)
+        pgconn = raw.pgconn
+        made_for = (pgconn.parameter_status(b"TimeZone"), pgconn.parameter_status(b"client_encoding"))
+        if made_for != self._made_for:
+            self._made_for = made_for
+            self._transformers.clear()
+        # Another thread may be about to take the last one.
+        with suppress(IndexError):
+            return self._transformers.pop()
+        return adapt.Transformer(raw)
+
+    def keep(self, transformer: Transformer) -> None:
+        """For the next read, without the row that it made last."""
+        transformer.set_pgresult(None)
+        self._transformers.append(transformer)
 
     def look_up(self, raw: psycopg.Connection[Any], digest: bytes) -> tuple[bytes | None, bool]:
         """The name of the prepared statement, and whether it has to be prepared now; None for not at all."""
@@ -183,7 +225,13 @@ class _Prepared:
         return True
 
 
-_known: WeakKeyDictionary[psycopg.Connection[Any], _Prepared] = WeakKeyDictionary()
+def session_of(raw: psycopg.Connection[Any]) -> Session:
+    """What is known of this connection."""
+    session: Session | None = getattr(raw, _ATTRIBUTE, None)
+    if session is None:
+        session = Session()
+        setattr(raw, _ATTRIBUTE, session)
+    return session
 
 
 @lru_cache(_KEPT)
@@ -217,6 +265,20 @@ def _ask(
     *,
     is_new: bool,
 ) -> PGresult:
+    pgconn = raw.pgconn
+    if raw.autocommit and pgconn.transaction_status == TransactionStatus.IDLE and not is_new:
+        # There is nothing to protect, and a message alone needs no pipeline.
+        with raw.lock:
+            if name is None:
+                pgconn.send_query_params(statement.text, parameters, statement.types, None, result_format)
+            else:
+                pgconn.send_query_prepared(name, parameters, None, result_format)
+            results: list[PGresult] = raw.wait(generators.execute(pgconn))
+        result = results[0]
+        if result.status == ExecStatus.FATAL_ERROR:
+            raise errors.error_from_result(result, raw.info.encoding)
+        return result
+
     def execute(pgconn: PGconn) -> None:
         if name is None:
             pgconn.send_query_params(statement.text, parameters, statement.types, None, result_format)

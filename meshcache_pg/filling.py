@@ -4,7 +4,7 @@ database.
 
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 
 from meshcache_pg.repository import Origin
@@ -40,17 +40,17 @@ class Counts:
         self._clock = clock
         self._due = clock() + interval
         self._lock = threading.Lock()
-        self._counts: dict[str, Counter[str]] = {}
+        self._counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
     def add(self, view: str, origin: Origin, times: int = 1) -> None:
         """Count reads."""
         with self._lock:
-            self._counts.setdefault(view, Counter())[origin.value] += times
+            self._counts[view][origin.value] += times
 
     def add_fills(self, view: str, times: int) -> None:
         """Count filled rows."""
         with self._lock:
-            self._counts.setdefault(view, Counter())["fills"] += times
+            self._counts[view]["fills"] += times
 
     @property
     def is_due(self) -> bool:
@@ -62,7 +62,7 @@ class Counts:
         kept.
         """
         with self._lock:
-            counts, self._counts = self._counts, {}
+            counts, self._counts = self._counts, defaultdict(Counter)
             self._due = self._clock() + self._interval
         names = ("hit", "miss", "stale", "bypass", "fills")
         return [{"name": view, **{n: count[n] for n in names}} for view, count in sorted(counts.items())]
@@ -71,7 +71,7 @@ class Counts:
         """Give back what could not be flushed."""
         with self._lock:
             for line in drained:
-                count = self._counts.setdefault(str(line["name"]), Counter())
+                count = self._counts[str(line["name"])]
                 for name, value in line.items():
                     if name != "name" and isinstance(value, int):
                         count[name] += value

@@ -6,7 +6,7 @@ savepoint, sent in the same round trip, and if it fails for such a reason the de
 Nothing here writes.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum, StrEnum
@@ -24,6 +24,7 @@ from meshcache_pg.errors import InvalidKey
 from meshcache_pg.statements import Shape, Target
 
 T = TypeVar("T")
+Rows = Sequence[tuple[Any, ...]]
 
 # The cache is not there, not whole, not ours to read, or on a standby (PostgreSQL reports a read of an
 # UNLOGGED table during recovery as feature_not_supported, an unpopulated materialized view as
@@ -118,7 +119,7 @@ class Listing(Sequence[T], Generic[T]):
         return iter(self.rows)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Read:
     """Rows as the driver returned them: the values of `columns`, then the age of a cached row; then, unless
     they are `all_hits`, where it came from and whether the caller's transaction has written.
@@ -128,7 +129,7 @@ class Read:
     """
 
     columns: tuple[str, ...]
-    rows: Sequence[tuple[Any, ...]]
+    rows: Rows
     usable: bool
     positions: tuple[int, ...] = ()
     all_hits: bool = False
@@ -136,16 +137,15 @@ class Read:
     @property
     def origins(self) -> list[Origin]:
         """Of each row."""
-        if self.all_hits:
-            return [Origin.HIT] * len(self.rows)
-        place = len(self.columns) + 1
-        return [_ORIGINS[row[place]] for row in self.rows]
+        return [self.origin_of(row) for row in self.rows]
 
-    @property
-    def ages(self) -> list[timedelta | None]:
-        """Of each row; None unless it is a hit."""
-        place = len(self.columns)
-        return [_age(row[place]) for row in self.rows]
+    def origin_of(self, row: tuple[Any, ...]) -> Origin:
+        """Of one row."""
+        return Origin.HIT if self.all_hits else _ORIGINS[row[len(self.columns) + 1]]
+
+    def age_of(self, row: tuple[Any, ...]) -> timedelta | None:
+        """Of one row; None unless it is a hit."""
+        return _age(row[len(self.columns)])
 
     @property
     def oldest(self) -> timedelta | None:
@@ -159,57 +159,53 @@ class Read:
         place = len(self.columns) + 2
         return not self.all_hits and any(row[place] for row in self.rows)
 
-    def made(self, make: Callable[[Sequence[Any]], T]) -> list[T]:
-        """Each row made into a value by a function that takes the columns from its beginning."""
-        return list(map(make, self.rows))
-
 
 def _age(seconds: float | None) -> timedelta | None:
     return None if seconds is None else timedelta(seconds=seconds)
 
 
-# When marks are pending, the short statement for lists finds nothing and was in vain; so it is left out
-# for a while.
+# The short statements, which find hits alone, are in vain when a row is missing or marks are pending; so they
+# are left out for a while.
 _BUSY_SECONDS: Final = 1.0
+_missing_until: dict[Target, float] = {}
 _busy_until: dict[Target, float] = {}
 
 
-def _keyed(target: Target, ask: Callable[[], T], also: tuple[type[psycopg.Error], ...] = ()) -> T:
-    """Run a read; a value that the view's columns cannot have becomes InvalidKey."""
+def _wrong_key(
+    target: Target, error: psycopg.Error, also: tuple[type[psycopg.Error], ...] = ()
+) -> InvalidKey | None:
+    """What is said of a value that the view's columns cannot have; None where something else is wrong."""
+    # Without an SQLSTATE it was psycopg that could not turn the value into a parameter.
+    unadapted = isinstance(error, (psycopg.ProgrammingError, psycopg.DataError)) and error.sqlstate is None
+    if not isinstance(error, _WRONG_KEY + also) and not unadapted:
+        return None
+    message = error.diag.message_primary or str(error)
+    return InvalidKey(f"{target.name}: {message}", hint=f"Its key is ({', '.join(target.key)}).")
+
+
+def _from_cache(
+    raw: psycopg.Connection[Any], target: Target, statement: str, values: Sequence[Any]
+) -> Rows | None:
+    """Rows of a statement that asks the cache; None where the cache cannot be used."""
     try:
-        return ask()
+        return run(raw, statement, values, binary=is_binary(raw, target.column_types)).rows
+    except UNUSABLE:
+        return None
     except psycopg.Error as error:
-        # Without an SQLSTATE it was psycopg that could not turn the value into a parameter.
-        unadapted = (
-            isinstance(error, (psycopg.ProgrammingError, psycopg.DataError)) and error.sqlstate is None
-        )
-        if not isinstance(error, _WRONG_KEY + also) and not unadapted:
+        if (wrong := _wrong_key(target, error)) is None:
             raise
-        message = error.diag.message_primary or str(error)
-        raise InvalidKey(
-            f"{target.name}: {message}", hint=f"Its key is ({', '.join(target.key)})."
-        ) from error
+        raise wrong from error
 
 
-def _guarded(
-    raw: psycopg.Connection[Any],
-    target: Target,
-    cached: tuple[str, Sequence[Any]] | None,
-    source: tuple[str, Sequence[Any]],
-    *,
-    all_hits: bool = False,
-) -> Read:
-    """Ask the cache, or else the source."""
-    if cached is not None:
-        try:
-            answer = _keyed(target, lambda: run(raw, *cached, binary=is_binary(raw, target.column_types)))
-        except UNUSABLE:
-            pass
-        else:
-            return Read(target.columns, answer.rows, usable=True, all_hits=all_hits)
-    # Without the columns' types the server may find no "=" between a column and the value given for it.
-    also = (errors.UndefinedFunction,)
-    answer = _keyed(target, lambda: run(raw, *source), also)
+def _from_source(raw: psycopg.Connection[Any], target: Target, shape: Shape, values: Sequence[Any]) -> Read:
+    """What the definition's own SELECT returns."""
+    try:
+        answer = run(raw, statements.from_source(target, shape), values)
+    except psycopg.Error as error:
+        # Without the columns' types the server may find no "=" between a column and the value given for it.
+        if (wrong := _wrong_key(target, error, (errors.UndefinedFunction,))) is None:
+            raise
+        raise wrong from error
     return Read(tuple(statements.columns_of(answer.columns)), answer.rows, usable=False)
 
 
@@ -221,17 +217,31 @@ def _check_key(target: Target, key: Sequence[Any]) -> None:
 
 
 def get(connection: Connection, target: Target, key: Sequence[Any]) -> Read:
-    """One row by key in the caller's transaction and snapshot; no rows where the source has none."""
+    """One row by key in the caller's transaction and snapshot; no rows where the source has none.
+
+    A hit is one round trip. So is a miss, unless all reads of this view were hits for a while: then nobody
+    prepared for it, and it takes a second one.
+    """
     _check_key(target, key)
     raw = driver(connection)
-    shape = statements.key_shape(target)
-    cached: tuple[str, Sequence[Any]] | None = None
-    if target.installed:
-        if target.kind == "rollup":
-            cached = (statements.listing(target, shape), key)
-        else:
-            cached = (statements.by_key(target), (*key, *key))
-    return _guarded(raw, target, cached, (statements.from_source(target, shape), key))
+    if not target.installed:
+        return _from_source(raw, target, statements.key_shape(target), key)
+    if target.kind == "rollup":
+        rows = _from_cache(raw, target, statements.listing(target, statements.key_shape(target)), key)
+    elif raw.prepare_threshold is None:
+        rows = _from_cache(raw, target, statements.by_function(target), key)
+    else:
+        is_missing = _missing_until.get(target, 0.0) > monotonic()
+        rows = None if is_missing else _from_cache(raw, target, statements.hit(target), key)
+        if rows:
+            return Read(target.columns, rows, usable=True, all_hits=True)
+        if is_missing or rows is not None:
+            rows = _from_cache(raw, target, statements.by_key(target), (*key, *key))
+            if rows is not None and (not rows or rows[0][len(target.columns) + 1] != Origin.HIT):
+                _missing_until[target] = monotonic() + _BUSY_SECONDS
+    if rows is None:
+        return _from_source(raw, target, statements.key_shape(target), key)
+    return Read(target.columns, rows, usable=True)
 
 
 def get_many(connection: Connection, target: Target, keys: Sequence[Sequence[Any]]) -> Read:
@@ -246,14 +256,9 @@ def get_many(connection: Connection, target: Target, keys: Sequence[Sequence[Any
         return Read(target.columns, (), usable=True)
     if target.installed and target.kind != "rollup":
         arrays = [list(column) for column in zip(*keys, strict=True)]
-        try:
-            ask = statements.by_keys(target)
-            answer = _keyed(target, lambda: run(raw, ask, arrays, binary=is_binary(raw, target.column_types)))
-        except UNUSABLE:
-            pass
-        else:
-            positions = tuple(row[-1] - 1 for row in answer.rows)
-            return Read(target.columns, answer.rows, usable=True, positions=positions)
+        rows = _from_cache(raw, target, statements.by_keys(target), arrays)
+        if rows is not None:
+            return Read(target.columns, rows, usable=True, positions=tuple(row[-1] - 1 for row in rows))
     answers = [get(connection, target, key) for key in keys]
     return Read(
         answers[0].columns,
@@ -289,20 +294,22 @@ def list_rows(
     )
     values = [value for value in where.values() if value is not None]
     plain = [*values, *(number for number in (limit, offset or None) if number is not None)]
-    source = (statements.from_source(target, shape), plain)
     if not target.installed:
-        return _guarded(raw, target, None, source)
+        return _from_source(raw, target, shape, plain)
     may_be_quiet = target.coverage == "complete" and _busy_until.get(target, 0.0) < monotonic()
     if may_be_quiet:
-        quiet = (statements.quiet_listing(target, shape), plain)
-        read = _guarded(raw, target, quiet, source, all_hits=True)
-        if read.rows or not read.usable:
-            return read
-    cached = (statements.listing(target, shape), statements.list_values(target, values, limit, offset))
-    read = _guarded(raw, target, cached, source)
-    if may_be_quiet and read.rows:
+        rows = _from_cache(raw, target, statements.quiet_listing(target, shape), plain)
+        if rows is None:
+            return _from_source(raw, target, shape, plain)
+        if rows:
+            return Read(target.columns, rows, usable=True, all_hits=True)
+    cached = statements.list_values(target, values, limit, offset)
+    rows = _from_cache(raw, target, statements.listing(target, shape), cached)
+    if rows is None:
+        return _from_source(raw, target, shape, plain)
+    if may_be_quiet and rows:
         _busy_until[target] = monotonic() + _BUSY_SECONDS
-    return read
+    return Read(target.columns, rows, usable=True)
 
 
 def load_target(connection: Connection, name: str) -> Target | None:

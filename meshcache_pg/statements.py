@@ -84,11 +84,23 @@ def _keys(target: Target, form: str) -> sql.Composed:
 
 
 @lru_cache(_KEPT)
+def hit(target: Target) -> str:
+    """The cached row of one key and its age, if it is fresh; the parameters are the key's values."""
+    return text(
+        sql.SQL("select {}, {} from {} as g where {}").format(
+            _select_list(target),
+            _AGE,
+            Identifier("meshcache", f"{target.name}_hits").sql,
+            _is_key(target, "g"),
+        )
+    )
+
+
+@lru_cache(_KEPT)
 def by_key(target: Target) -> str:
     """One row by key, the cached one or else the source's; the parameters are the key's values, twice.
 
-    The limit ends the statement after a hit, before the function that asks the source is called; `_get`
-    does the same for clients that want no statement of ours, at the price of its own frame.
+    The limit ends the statement after a hit, before the function that asks the source is called.
     """
     return _by_key(target, sql.SQL("{}"))
 
@@ -99,10 +111,26 @@ def by_key_missed(target: Target) -> str:
     return _by_key(target, sql.SQL("({} offset 1)"))
 
 
-def _by_key(target: Target, hit: sql.SQL) -> str:
-    wanted = sql.SQL(" and ").join(
-        sql.SQL("h.{} = %s::{}").format(sql.Identifier(k), target.type_of(k)) for k in target.key
+@lru_cache(_KEPT)
+def by_function(target: Target) -> str:
+    """The same where nothing is prepared; the parameters are the key's values. The function keeps its plans
+    as long as the session lives, and planning takes longer than all the rest.
+    """
+    function = Identifier("meshcache", f"{target.name}_get").sql
+    return text(
+        sql.SQL("select {}, {} from {}({}) as g").format(
+            _select_list(target), _EXTRA, function, _keys(target, "%s::{}")
+        )
     )
+
+
+def _is_key(target: Target, alias: str) -> sql.Composed:
+    return sql.SQL(" and ").join(
+        sql.SQL("{} = %s::{}").format(sql.Identifier(alias, k), target.type_of(k)) for k in target.key
+    )
+
+
+def _by_key(target: Target, hit: sql.SQL) -> str:
     columns = _select_list(target, "h")
     return text(
         sql.SQL(
@@ -113,7 +141,7 @@ def _by_key(target: Target, hit: sql.SQL) -> str:
             _EXTRA,
             hit.format(
                 sql.SQL("select {}, 'hit'::text as _origin, h._filled_at from {} as h where {}").format(
-                    columns, Identifier("meshcache", f"{target.name}_hits").sql, wanted
+                    columns, Identifier("meshcache", f"{target.name}_hits").sql, _is_key(target, "h")
                 )
             ),
             columns,

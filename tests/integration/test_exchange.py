@@ -188,13 +188,17 @@ def test_prepared_again_after_all_were_deallocated(raw: psycopg.Connection[Any],
     assert prepared(raw) == ["select $1::integer as n"]
 
 
+def forget(raw: psycopg.Connection[Any]) -> None:
+    delattr(raw, exchange._ATTRIBUTE)
+
+
 def test_prepared_by_somebody_else(raw: psycopg.Connection[Any]) -> None:
     # As behind a pooler: the same server connection, another client that knows nothing of it.
     raw.prepare_threshold = 0
     ask(raw, ONE, 1)
-    exchange._known.pop(raw)
+    forget(raw)
     assert ask(raw, ONE, 2) == [(2,)]
-    exchange._known.pop(raw)
+    forget(raw)
     raw.execute("select 'psycopg has one to deallocate as well'", prepare=True)
     assert ask(raw, ONE, 3) == [(3,)]
     assert ask(raw, ONE, 4) == [(4,)]
