@@ -49,6 +49,12 @@ class BoundView(Generic[T]):
     def get(self, *key: Any) -> Result[T]:
         """The row with this key: `Result.value`, or MISSING where the source has none."""
         target = self._target()
+        hit = repository.hit(self._connection, target, key)
+        if hit is not None:
+            self._cache.count_hit(target.name)
+            return Result(
+                maker(target.name, self._make, target.columns)(hit), Origin.HIT, repository.age(hit[-1])
+            )
         read = repository.get(self._connection, target, key)
         if not read.rows:
             origin = Origin.MISS if read.usable else Origin.BYPASS

@@ -25,6 +25,7 @@ from meshcache_pg.errors import DefinitionError, LockBusy, MeshcacheError
 from meshcache_pg.explain import Explanation
 from meshcache_pg.filling import Budget, Counts
 from meshcache_pg.making import Make, Row
+from meshcache_pg.repository import Origin
 from meshcache_pg.settings import Settings, load
 from meshcache_pg.statements import Target
 
@@ -147,6 +148,12 @@ class MeshCache:
             self._fill(target, missed)
         elif closed:
             self._reopen()
+        if self.counts.is_due:
+            self.flush()
+
+    def count_hit(self, name: str) -> None:
+        """What `after_read` does for a hit by key."""
+        self.counts.add(name, Origin.HIT)
         if self.counts.is_due:
             self.flush()
 

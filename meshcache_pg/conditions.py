@@ -256,14 +256,15 @@ class Conditions:
         """What `quiet_now` says, in the same way."""
         return compose("fresh", "usable", function=ident(f"_{self._definition.name}_quiet"))
 
-    def fresh(self, *, few_rows: bool) -> sql.Composed:
-        """Whether the cached row `c` may be served; null or false where not.
+    def fresh(self, *, few_rows: bool, usable: sql.Composed | None = None) -> sql.Composed:
+        """Whether the cached row `c` may be served; null or false where not. `usable` instead of the function
+        for it.
 
         For few rows each row probes the marks, whatever the planner thinks of them; for many it may join
         them.
         """
         part = "fresh_complete" if self._complete else "fresh_on_demand"
-        return compose("fresh", part, usable=self.usable(), tests=self._tests(few_rows))
+        return compose("fresh", part, usable=usable or self.usable(), tests=self._tests(few_rows))
 
     def _pending(self) -> sql.Composed:
         """Whether anything was written that the last whole fill of a complete view did not contain."""

@@ -56,6 +56,7 @@ _RESERVED = frozenset(
 _SUFFIXES = (
     "_source",
     "_hits",
+    "_hit",
     "_fresh",
     "_quiet",
     "_stale",

@@ -45,7 +45,7 @@ class Counts:
     def add(self, view: str, origin: Origin, times: int = 1) -> None:
         """Count reads."""
         with self._lock:
-            self._counts[view][origin.value] += times
+            self._counts[view][origin] += times
 
     def add_fills(self, view: str, times: int) -> None:
         """Count filled rows."""

@@ -220,6 +220,8 @@ def _ask(connection: Connection, statement: str, values: Sequence[Any]) -> list[
 
 def _hit(connection: Connection, target: Target) -> Callable[..., Any]:
     def ask(*key: Any) -> Origin | None:
+        if repository.hit(connection, target, key) is not None:
+            return Origin.HIT
         read = repository.get(connection, target, key)
         return read.origins[0] if read.rows else None
 

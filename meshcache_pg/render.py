@@ -21,8 +21,8 @@ DATA = "meshcache_data"
 CORE = "meshcache"
 
 # What a cached view has beside its live view and its source, in the order to drop them; those that are not
-# complete have the last two alone.
-VIEWS = ("rows", "bypass", "stale", "quiet", "fresh", "hits")
+# complete have the last three alone.
+VIEWS = ("rows", "bypass", "stale", "quiet", "fresh", "hits", "hit")
 
 
 class ViewRenderer(VerifyRenderer):
@@ -37,6 +37,7 @@ class ViewRenderer(VerifyRenderer):
         yield text(self._usable("usable", self.when.usable_now()))
         if self.complete:
             yield text(self._usable("quiet", self.when.quiet_now()))
+        yield text(self._hit_view())
         yield text(self._hits_view())
         yield text(self._fresh_view())
         if self.complete:
@@ -141,14 +142,17 @@ class ViewRenderer(VerifyRenderer):
             branches=joined(branches or [nothing], " union all "),
         )
 
+    def _hit_view(self) -> sql.Composed:
+        return self._probing_view(
+            "hit_view", self.hit, self.when.fresh(few_rows=True, usable=self.when.usable_now())
+        )
+
     def _hits_view(self) -> sql.Composed:
+        return self._probing_view("hits_view", self.hits, self.when.fresh(few_rows=True))
+
+    def _probing_view(self, part: str, view: sql.Identifier, fresh: sql.Composed) -> sql.Composed:
         return compose(
-            "live_view",
-            "hits_view",
-            hits=self.hits,
-            name=self.name,
-            c_columns=columns_of("c", self.names),
-            fresh=self.when.fresh(few_rows=True),
+            "live_view", part, view=view, name=self.name, c_columns=columns_of("c", self.names), fresh=fresh
         )
 
     def _fresh_view(self) -> sql.Composed:
@@ -192,7 +196,7 @@ class ViewRenderer(VerifyRenderer):
             parameters=self._key_parameters(),
             result=self._result(),
             h_columns=columns_of("h", self.names),
-            hits=self.hits,
+            hit=self.hit,
             miss=self.miss,
             hit_is_parameter=self._key_is_parameter("h"),
             arguments=sql.SQL(", ").join(numbers),
@@ -260,7 +264,7 @@ class ViewRenderer(VerifyRenderer):
         name = self.definition.name
         for reader in self.definition.readers:
             role = ident(reader)
-            parts = VIEWS if self.complete else ("hits",)
+            parts = VIEWS if self.complete else VIEWS[-2:]
             for view in (name, f"{name}_source", *(f"{name}_{part}" for part in parts)):
                 yield text(sql.SQL("grant select on {} to {}").format(sql.Identifier(CORE, view), role))
             for function in public_functions(name):

@@ -58,6 +58,7 @@ class FillRenderer:
         name = definition.name
         self.name = ident(name)
         self.source = ident(f"{name}_source")
+        self.hit = ident(f"{name}_hit")
         self.hits = ident(f"{name}_hits")
         self.fresh = ident(f"{name}_fresh")
         self.quiet = ident(f"{name}_quiet")

@@ -145,13 +145,14 @@ class Read:
 
     def age_of(self, row: tuple[Any, ...]) -> timedelta | None:
         """Of one row; None unless it is a hit."""
-        return _age(row[len(self.columns)])
+        return age(row[len(self.columns)])
 
     @property
     def oldest(self) -> timedelta | None:
         """The greatest age of all rows."""
         ages = map(itemgetter(len(self.columns)), self.rows)
-        return _age(max(ages if self.all_hits else (age for age in ages if age is not None), default=None))
+        known = ages if self.all_hits else (one for one in ages if one is not None)
+        return age(max(known, default=None))
 
     @property
     def wrote(self) -> bool:
@@ -160,7 +161,8 @@ class Read:
         return not self.all_hits and any(row[place] for row in self.rows)
 
 
-def _age(seconds: float | None) -> timedelta | None:
+def age(seconds: float | None) -> timedelta | None:
+    """Of a cached row, as the server computed it; None unless it is a hit."""
     return None if seconds is None else timedelta(seconds=seconds)
 
 
@@ -216,29 +218,42 @@ def _check_key(target: Target, key: Sequence[Any]) -> None:
         )
 
 
-def get(connection: Connection, target: Target, key: Sequence[Any]) -> Read:
-    """One row by key in the caller's transaction and snapshot; no rows where the source has none.
+def hit(connection: Connection, target: Target, key: Sequence[Any]) -> tuple[Any, ...] | None:
+    """The cached row of one key, with its age in seconds at the end, if it is fresh in the caller's snapshot
+    and all reads of this view were hits for a while; else None, and `get` knows more.
 
-    A hit is one round trip. So is a miss, unless all reads of this view were hits for a while: then nobody
-    prepared for it, and it takes a second one.
+    Hits are most of all reads, and what this does beside its round trip is what they cost.
     """
+    if (
+        not target.has_hits
+        or len(key) != len(target.key)
+        or (_missing_until and _missing_until.get(target, 0.0) > monotonic())
+    ):
+        return None
+    raw = driver(connection)
+    if raw.prepare_threshold is None:
+        return None
+    rows = _from_cache(raw, target, statements.hit(target), key)
+    if rows:
+        return rows[0]
+    if rows is not None:
+        _missing_until[target] = monotonic() + _BUSY_SECONDS
+    return None
+
+
+def get(connection: Connection, target: Target, key: Sequence[Any]) -> Read:
+    """One row by key in the caller's transaction and snapshot; no rows where the source has none."""
     _check_key(target, key)
     raw = driver(connection)
-    if not target.installed:
-        return _from_source(raw, target, statements.key_shape(target), key)
-    if target.kind == "rollup":
-        rows = _from_cache(raw, target, statements.listing(target, statements.key_shape(target)), key)
-    elif raw.prepare_threshold is None:
+    rows: Rows | None = None
+    if target.has_hits and raw.prepare_threshold is None:
         rows = _from_cache(raw, target, statements.by_function(target), key)
-    else:
-        is_missing = _missing_until.get(target, 0.0) > monotonic()
-        rows = None if is_missing else _from_cache(raw, target, statements.hit(target), key)
-        if rows:
-            return Read(target.columns, rows, usable=True, all_hits=True)
-        if is_missing or rows is not None:
-            rows = _from_cache(raw, target, statements.by_key(target), (*key, *key))
-            if rows is not None and (not rows or rows[0][len(target.columns) + 1] != Origin.HIT):
-                _missing_until[target] = monotonic() + _BUSY_SECONDS
+    elif target.has_hits:
+        rows = _from_cache(raw, target, statements.by_key(target), (*key, *key))
+        if rows is not None and (not rows or rows[0][len(target.columns) + 1] != Origin.HIT):
+            _missing_until[target] = monotonic() + _BUSY_SECONDS
+    elif target.installed:
+        rows = _from_cache(raw, target, statements.listing(target, statements.key_shape(target)), key)
     if rows is None:
         return _from_source(raw, target, statements.key_shape(target), key)
     return Read(target.columns, rows, usable=True)
@@ -254,7 +269,7 @@ def get_many(connection: Connection, target: Target, keys: Sequence[Sequence[Any
     raw = driver(connection)
     if not keys:
         return Read(target.columns, (), usable=True)
-    if target.installed and target.kind != "rollup":
+    if target.has_hits:
         arrays = [list(column) for column in zip(*keys, strict=True)]
         rows = _from_cache(raw, target, statements.by_keys(target), arrays)
         if rows is not None:

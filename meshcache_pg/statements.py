@@ -26,7 +26,7 @@ _EXTRA: Final = _AGE + sql.SQL(
 @dataclass(frozen=True, slots=True)
 class Target:
     """What a reader has to know of one cached view or rollup. Without `column_types` only the fallback can
-    be used.
+    be used; `has_hits`: rows of its cache table can be served, each on its own.
     """
 
     name: str
@@ -37,12 +37,14 @@ class Target:
     column_types: tuple[str, ...]
     source_sql: str
     tenant: str | None = None
+    has_hits: bool = field(init=False, repr=False, compare=False)
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         # Asked for several times in each read, of all these columns.
         values = (self.name, self.kind, self.coverage, self.columns, self.column_types, self.source_sql)
         object.__setattr__(self, "_hash", hash(values))
+        object.__setattr__(self, "has_hits", self.installed and self.kind != "rollup")
 
     def __hash__(self) -> int:
         return self._hash
@@ -90,7 +92,7 @@ def hit(target: Target) -> str:
         sql.SQL("select {}, {} from {} as g where {}").format(
             _select_list(target),
             _AGE,
-            Identifier("meshcache", f"{target.name}_hits").sql,
+            Identifier("meshcache", f"{target.name}_hit").sql,
             _is_key(target, "g"),
         )
     )
@@ -141,7 +143,7 @@ def _by_key(target: Target, hit: sql.SQL) -> str:
             _EXTRA,
             hit.format(
                 sql.SQL("select {}, 'hit'::text as _origin, h._filled_at from {} as h where {}").format(
-                    columns, Identifier("meshcache", f"{target.name}_hits").sql, _is_key(target, "h")
+                    columns, Identifier("meshcache", f"{target.name}_hit").sql, _is_key(target, "h")
                 )
             ),
             columns,

@@ -18,9 +18,17 @@ begin
 end
 $usable$
 
+-- part: hit_view
+-- The cached rows that may be served in this snapshot, for reads of one key that are prepared: what the function for it
+-- asks is part of the plan here, because calling a function costs more than that.
+create view meshcache.{view} as
+select {c_columns}, c._filled_at
+from meshcache_data.{name} as c
+where {fresh}
+
 -- part: hits_view
--- The cached rows that may be served in this snapshot, for reads of one key and of the first rows of a list.
-create view meshcache.{hits} as
+-- The same rows for the first rows of a list.
+create view meshcache.{view} as
 select {c_columns}, c._filled_at
 from meshcache_data.{name} as c
 where {fresh}
@@ -105,7 +113,7 @@ begin
     if not pg_is_in_recovery() then
         begin
             return query
-            select {h_columns}, 'hit'::text, h._filled_at from meshcache.{hits} as h where {hit_is_parameter};
+            select {h_columns}, 'hit'::text, h._filled_at from meshcache.{hit} as h where {hit_is_parameter};
             if found then
                 return;
             end if;
