@@ -8,8 +8,10 @@ from functools import lru_cache
 from typing import Any, Final
 
 import psycopg
+from psycopg.abc import Loader
 from psycopg.pq import Format, TransactionStatus
 from psycopg.rows import tuple_row
+from psycopg.types.json import JsonbBinaryLoader, JsonBinaryLoader, JsonbLoader, JsonLoader
 from sqlalchemy import Connection
 
 from meshcache_pg import exchange
@@ -43,6 +45,7 @@ _BINARY_TYPES: Final = frozenset(
     )
 )
 _PSYCOPG: Final = ("psycopg", "psycopg_binary", "psycopg_c")
+_JSON_LOADERS: Final = ((JsonLoader, JsonBinaryLoader), (JsonbLoader, JsonbBinaryLoader))
 
 
 def driver(connection: Connection) -> psycopg.Connection[Any]:
@@ -74,10 +77,24 @@ def is_binary(raw: psycopg.Connection[Any], column_types: tuple[str, ...]) -> bo
 def _has_usual_loaders(raw: psycopg.Connection[Any]) -> bool:
     """Whether psycopg makes the values; who wants others may have said so for the text format alone."""
     for name in _BINARY_TYPES:
-        loader = raw.adapters.get_loader(raw.adapters.types[name].oid, Format.TEXT)
-        if loader is None or loader.__module__.split(".")[0] not in _PSYCOPG:
+        oid = raw.adapters.types[name].oid
+        loaders = (raw.adapters.get_loader(oid, Format.TEXT), raw.adapters.get_loader(oid, Format.BINARY))
+        if not (_are_psycopgs(loaders) or _are_of_one_function(loaders)):
             return False
     return True
+
+
+def _are_psycopgs(loaders: tuple[type[Loader] | None, ...]) -> bool:
+    return all(one is not None and one.__module__.split(".")[0] in _PSYCOPG for one in loaders)
+
+
+def _are_of_one_function(loaders: tuple[type[Loader] | None, ...]) -> bool:
+    """Whether set_json_loads() made them: psycopg's own, but for the function that reads JSON."""
+    bases = tuple(one.__base__ for one in loaders if one is not None)
+    functions = [vars(one).get("_loads") for one in loaders if one is not None]
+    return (
+        bases in _JSON_LOADERS and functions[0] is not None and all(one is functions[0] for one in functions)
+    )
 
 
 def run(

@@ -19,6 +19,7 @@ from meshcache_pg.conditions import Column, ResolvedDependency
 from meshcache_pg.database import execute_all, execute_ddl, translated
 from meshcache_pg.definition import Definition
 from meshcache_pg.errors import NotInstalled
+from meshcache_pg.marked import MarkedSource, MarkTable
 from meshcache_pg.patience import FOR_WRITERS_MS, Patience
 from meshcache_pg.preparing import Prepared, definition_error
 from meshcache_pg.render import (
@@ -31,7 +32,6 @@ from meshcache_pg.render import (
     index_columns,
     view_functions,
 )
-from meshcache_pg.render_marks import MarkedSource, MarkTable
 from meshcache_pg.resolve import table_columns
 from meshcache_pg.sql import made_by, query
 from meshcache_pg.sql import text as sql_text
@@ -160,7 +160,8 @@ def _store(
         if row.is_new:
             columns = table_columns(connection, found.source_id)
             marked = [columns[name] for name in found.columns]
-            execute_ddl(connection, render_marks.mark_table(row.id, marked))
+            for statement in render_marks.mark_table(row.id, marked):
+                execute_ddl(connection, statement)
             connection.execute(text(_q("reserve_pages")), {"mark_table": f"meshcache.mark_{row.id}"})
     links = [
         {"table": sql_text(link.table.sql), "from": link.from_column, "to": link.to_column}

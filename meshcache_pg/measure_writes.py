@@ -20,7 +20,7 @@ from meshcache_pg import render_marks
 from meshcache_pg.conditions import Column, ResolvedDependency
 from meshcache_pg.database import execute_ddl
 from meshcache_pg.install import primary_key
-from meshcache_pg.render_marks import MarkedSource, MarkTable
+from meshcache_pg.marked import MarkedSource, MarkTable
 from meshcache_pg.resolve import table_columns
 from meshcache_pg.sql import Identifier, query, trusted
 from meshcache_pg.sql import text as sql_text
@@ -120,7 +120,8 @@ def _add_triggers(connection: Connection, oid: int, dependencies: Sequence[Resol
     keys: tuple[Column, ...] = tuple(columns[name] for name in primary_key(connection, oid))
     flush = (number,) if any(not d.columns for d in dependencies) else ()
     for mark in marks:
-        execute_ddl(connection, render_marks.mark_table(mark.id, mark.columns))
+        for statement in render_marks.mark_table(mark.id, mark.columns):
+            execute_ddl(connection, statement)
     functions = render_marks.functions(MarkedSource(number, tuple(marks), keys, flush))
     for _, statement in zip(_STATEMENTS, functions, strict=False):
         execute_ddl(connection, statement)

@@ -1,47 +1,19 @@
 """The mark tables and trigger functions of one source table as SQL text: the writers' side of render.py."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from psycopg import sql
 
-from meshcache_pg.conditions import Column, columns_of, joined, pairs
+from meshcache_pg.conditions import Column, pairs
+from meshcache_pg.marked import MarkedSource, MarkTable, image, known, names, of, unmarkable
+from meshcache_pg.render_rows import one_row
 from meshcache_pg.sql import compose, text, trusted
 
 # More distinct values than this in one statement become one wildcard mark: a bulk load then costs its
 # writer one row, and what it makes stale is so much that resolving it key by key would not pay.
 WILDCARD_LIMIT = 1000
 
-# A btree row has at most 2,704 bytes (a third of a page, PostgreSQL manual, 11.2), and a mark has an xid
-# beside its value.
-LONGEST_VALUE_BYTES = 2000
-
 _EVENTS = ("insert", "update", "delete")
-
-
-@dataclass(frozen=True, slots=True)
-class MarkTable:
-    """One mark table of a source table: its columns with types, and the columns that matter to anybody.
-
-    A null in one of the `strict` columns says that a constraint is gone which somebody relied on.
-    """
-
-    id: int
-    columns: tuple[Column, ...]
-    matter: tuple[str, ...] | None
-    strict: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class MarkedSource:
-    """What the triggers of one source table have to do. Any change makes the views of `flush` (ids) stale
-    as a whole.
-    """
-
-    id: int
-    marks: tuple[MarkTable, ...]
-    primary_key: tuple[Column, ...]
-    flush: tuple[int, ...]
 
 
 def function_names(source_id: int) -> list[str]:
@@ -49,22 +21,19 @@ def function_names(source_id: int) -> list[str]:
     return [f"_mark_{source_id}_{event}" for event in (*_EVENTS, "row", "truncate")]
 
 
-def mark_table(mark_id: int, columns: Sequence[Column]) -> str:
-    """The statement that creates one mark table. Its values compare as the source column's do."""
+def mark_table(mark_id: int, columns: Sequence[Column]) -> Iterator[str]:
+    """The statements that create one mark table. Its values compare as the source column's do."""
     definitions = []
     for column in columns:
         collation = sql.SQL(trusted(f" collate {column.collation}" if column.collation else ""))
         definitions.append(
             sql.SQL("{} {}{}").format(sql.Identifier(column.name), sql.SQL(trusted(column.type)), collation)
         )
-    return text(
-        compose(
-            "mark_table",
-            mark_table=sql.Identifier(f"mark_{mark_id}"),
-            column_definitions=sql.SQL(", ").join(definitions),
-            columns=_names(columns),
-        )
+    name = sql.Identifier(f"mark_{mark_id}")
+    yield text(
+        compose("mark_table", "table", mark_table=name, column_definitions=sql.SQL(", ").join(definitions))
     )
+    yield text(compose("mark_table", "index", mark_table=name, columns=names(columns)))
 
 
 def functions(source: MarkedSource) -> Iterator[str]:
@@ -85,6 +54,7 @@ def functions(source: MarkedSource) -> Iterator[str]:
                 "function",
                 function=sql.Identifier(f"_mark_{source.id}_{event}"),
                 reads=_lines(_read(mark, event, source.primary_key) for mark in source.marks),
+                **one_row(source.marks, event),
                 flush=compose("mark_functions", "flush", rows=rows, views=views)
                 if source.flush
                 else sql.SQL(""),
@@ -118,24 +88,6 @@ def _lines(parts: Iterator[sql.Composed]) -> sql.Composed:
     return sql.SQL("\n").join(found) if found else sql.Composed([sql.SQL("null;")])
 
 
-def _names(columns: Sequence[Column]) -> sql.Composed:
-    return sql.SQL(", ").join(sql.Identifier(c.name) for c in columns)
-
-
-def _of(alias: str, columns: Sequence[Column]) -> sql.Composed:
-    return columns_of(alias, [c.name for c in columns])
-
-
-def _known(alias: str, columns: Sequence[Column], strict: frozenset[str] = frozenset()) -> sql.Composed:
-    """A null equals no key, so it needs no mark; one in a strict column is not passed over."""
-    tests = [
-        sql.SQL("{} is not null").format(sql.Identifier(alias, c.name))
-        for c in columns
-        if c.name not in strict
-    ]
-    return joined(tests or [sql.SQL("true")])
-
-
 def _numbers(mark: MarkTable) -> range:
     return range(len(mark.columns))
 
@@ -154,29 +106,14 @@ def _variable(mark: MarkTable, number: int) -> sql.Composed:
     return compose("mark_functions", "variable", array=_array(mark, number), type=type_)
 
 
-def _unmarkable(mark: MarkTable, alias: str) -> sql.Composed:
-    nulls = [
-        sql.SQL("{} is null").format(sql.Identifier(alias, c.name))
-        for c in mark.columns
-        if c.name in mark.strict
-    ]
-    sizes = [
-        sql.SQL("pg_column_size({}) > {}").format(
-            sql.Identifier(alias, c.name), sql.Literal(LONGEST_VALUE_BYTES)
-        )
-        for c in mark.columns
-    ]
-    return joined(nulls + sizes, " or ")
-
-
 def _write(mark: MarkTable) -> sql.Composed:
     return compose(
         "mark_functions",
         "write",
         mark_table=sql.Identifier(f"mark_{mark.id}"),
-        columns=_names(mark.columns),
-        u_columns=_of("u", mark.columns),
-        u_known=_known("u", mark.columns),
+        columns=names(mark.columns),
+        u_columns=of("u", mark.columns),
+        u_known=known("u", mark.columns),
         arrays=_arrays(mark),
     )
 
@@ -191,41 +128,32 @@ def _row_read(mark: MarkTable, row: str) -> sql.Composed:
         )
         for n in _numbers(mark)
     ]
-    reads.append(compose("mark_functions", "row_unmarkable", unmarkable=_unmarkable(mark, row)))
+    reads.append(compose("mark_functions", "row_unmarkable", unmarkable=unmarkable(mark, row)))
     return _lines(iter(reads))
-
-
-def _image(alias: str, matter: Sequence[str] | None) -> sql.Composed:
-    """The columns that matter as one record; `row(...)` alone would compare column by column, and an
-    alias alone would mean a column of that name.
-    """
-    if matter is None:
-        return sql.SQL("({}.*)::record").format(sql.Identifier(alias))
-    return sql.SQL("row({})::record").format(columns_of(alias, matter))
 
 
 def _touched(mark: MarkTable, event: str, primary_key: Sequence[Column]) -> sql.Composed:
     """The rows of the statement whose marked values count."""
-    names = {"n_columns": _of("n", mark.columns), "o_columns": _of("o", mark.columns)}
+    both = {"n_columns": of("n", mark.columns), "o_columns": of("o", mark.columns)}
     if event == "insert":
-        return compose("mark_functions", "touched_insert", n_columns=names["n_columns"])
+        return compose("mark_functions", "touched_insert", n_columns=both["n_columns"])
     if event == "delete":
-        return compose("mark_functions", "touched_delete", o_columns=names["o_columns"])
+        return compose("mark_functions", "touched_delete", o_columns=both["o_columns"])
     if not primary_key:
         # Old and new versions of a row cannot be told to belong together.
-        return compose("mark_functions", "touched_update_all", **names)
+        return compose("mark_functions", "touched_update_all", **both)
     first = primary_key[0].name
     return compose(
         "mark_functions",
         "touched_update_keyed",
-        columns=_names(mark.columns),
-        p_columns=_of("p", mark.columns),
+        columns=names(mark.columns),
+        p_columns=of("p", mark.columns),
         same_key=pairs(lambda n: sql.Identifier("n", n), lambda n: sql.Identifier("o", n), primary_key),
         o_key=sql.Identifier("o", first),
         n_key=sql.Identifier("n", first),
-        o_image=_image("o", mark.matter),
-        n_image=_image("n", mark.matter),
-        **names,
+        o_image=image("o", mark.matter),
+        n_image=image("n", mark.matter),
+        **both,
     )
 
 
@@ -236,9 +164,9 @@ def _read(mark: MarkTable, event: str, primary_key: Sequence[Column]) -> sql.Com
         "read",
         aggregates=sql.SQL(", ").join(aggregates),
         arrays=_arrays(mark),
-        unmarkable=_unmarkable(mark, "t"),
-        x_columns=_of("x", mark.columns),
-        x_known=_known("x", mark.columns, mark.strict),
+        unmarkable=unmarkable(mark, "t"),
+        x_columns=of("x", mark.columns),
+        x_known=known("x", mark.columns, mark.strict),
         touched=_touched(mark, event, primary_key),
         limit=sql.Literal(WILDCARD_LIMIT),
     )

@@ -14,7 +14,7 @@ end
 $invalidate$
 
 -- part: key_mark
-insert into meshcache.{mark_table} ({columns}) select {values} where {values_known} on conflict do nothing;
+insert into meshcache.{mark_table} ({columns}) select {values} where {values_known};
 
 -- part: whole_view
 insert into meshcache.wildcard_mark (source_id) values (-{view_id}) on conflict do nothing;

@@ -4,6 +4,7 @@
 -- part: function
 -- What is touched is found out in a block that only reads, so that its subtransaction needs no xid. Should that fail
 -- (a column was renamed or dropped since), the application's statement must not: one wildcard says more than enough.
+-- Most statements write one row: for that one nothing has to be collected, joined and made distinct.
 create or replace function meshcache.{function}()
 returns trigger
 language plpgsql
@@ -13,15 +14,22 @@ set search_path = pg_catalog, pg_temp
 as $mark$
 declare
     v_wildcard boolean := false;
+    v_rows integer := 0;
     {variables}
+    {row_variables}
 begin
     begin
-        {reads}
+        {first_row}
+        if v_rows {are_many} then
+            {reads}
+        end if;
     exception when others then
         v_wildcard := true;
     end;
     if v_wildcard then
         insert into meshcache.wildcard_mark (source_id) values ({source_id}) on conflict do nothing;
+    elsif v_rows = 1 then
+        {row_writes}
     else
         {writes}
     end if;
@@ -30,6 +38,27 @@ begin
     return null;
 end
 $mark$
+
+-- part: first_row
+for {targets} in select {values} from {rows} limit 2 loop
+    v_rows := v_rows + 1;
+end loop;
+
+-- part: row_variable
+{value} {type};
+
+-- part: differs_variable
+{differs} boolean;
+
+-- part: differs
+-- Compared as stored (*<>), not by the types' own "=": 1.0 and 1.00, or two spellings of a case-insensitive text, are
+-- equal there and different in what a reader sees.
+{o_image} operator(pg_catalog.*<>) {n_image}
+
+-- part: row_write
+if {condition} then
+    insert into meshcache.{mark_table} ({columns}) values ({values});
+end if;
 
 -- part: row_function
 create or replace function meshcache.{function}()
@@ -104,7 +133,7 @@ from (select distinct {x_columns} from ({touched}) as x where {x_known} limit {l
 
 -- part: write
 insert into meshcache.{mark_table} ({columns})
-select {u_columns} from unnest({arrays}) as u ({columns}) where {u_known} on conflict do nothing;
+select {u_columns} from unnest({arrays}) as u ({columns}) where {u_known};
 
 -- part: touched_insert
 select {n_columns} from new_rows as n

@@ -1,0 +1,93 @@
+"""What is marked of a source table, and how its values are spoken of in SQL: what both kinds of mark triggers
+share.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from psycopg import sql
+
+from meshcache_pg.conditions import Column, columns_of, joined
+
+# A btree row has at most 2,704 bytes (a third of a page, PostgreSQL manual, 11.2), and a mark has an xid
+# beside its value.
+LONGEST_VALUE_BYTES: Final = 2000
+
+# Of types that are never as long nobody has to ask.
+_SHORT: Final = frozenset(
+    ("bigint", "boolean", "date", "integer", "smallint", "timestamp with time zone", "uuid")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class MarkTable:
+    """One mark table of a source table: its columns with types, and the columns that matter to anybody.
+
+    A null in one of the `strict` columns says that a constraint is gone which somebody relied on.
+    """
+
+    id: int
+    columns: tuple[Column, ...]
+    matter: tuple[str, ...] | None
+    strict: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class MarkedSource:
+    """What the triggers of one source table have to do. Any change makes the views of `flush` (ids) stale
+    as a whole.
+    """
+
+    id: int
+    marks: tuple[MarkTable, ...]
+    primary_key: tuple[Column, ...]
+    flush: tuple[int, ...]
+
+
+def names(columns: Sequence[Column]) -> sql.Composed:
+    """Their names, in a list."""
+    return sql.SQL(", ").join(sql.Identifier(c.name) for c in columns)
+
+
+def of(alias: str, columns: Sequence[Column]) -> sql.Composed:
+    """The same of one row."""
+    return columns_of(alias, [c.name for c in columns])
+
+
+def known(alias: str, columns: Sequence[Column], strict: frozenset[str] = frozenset()) -> sql.Composed:
+    """A null equals no key, so it needs no mark; one in a strict column is not passed over."""
+    tests = [
+        sql.SQL("{} is not null").format(sql.Identifier(alias, c.name))
+        for c in columns
+        if c.name not in strict
+    ]
+    return joined(tests or [sql.SQL("true")])
+
+
+def unmarkable(mark: MarkTable, alias: str) -> sql.Composed:
+    """Whether the values of a row cannot be marked: a null where somebody relies on there being none, or what
+    no index row has room for.
+    """
+    nulls = [
+        sql.SQL("{} is null").format(sql.Identifier(alias, c.name))
+        for c in mark.columns
+        if c.name in mark.strict
+    ]
+    sizes = [
+        sql.SQL("pg_column_size({}) > {}").format(
+            sql.Identifier(alias, c.name), sql.Literal(LONGEST_VALUE_BYTES)
+        )
+        for c in mark.columns
+        if c.type not in _SHORT
+    ]
+    return joined(nulls + sizes or [sql.SQL("false")], " or ")
+
+
+def image(alias: str, matter: Sequence[str] | None) -> sql.Composed:
+    """The columns that matter as one record; `row(...)` alone would compare column by column, and an
+    alias alone would mean a column of that name.
+    """
+    if matter is None:
+        return sql.SQL("({}.*)::record").format(sql.Identifier(alias))
+    return sql.SQL("row({})::record").format(columns_of(alias, matter))
