@@ -65,23 +65,23 @@ def known(alias: str, columns: Sequence[Column], strict: frozenset[str] = frozen
     return joined(tests or [sql.SQL("true")])
 
 
-def unmarkable(mark: MarkTable, alias: str) -> sql.Composed:
-    """Whether the values of a row cannot be marked: a null where somebody relies on there being none, or what
-    no index row has room for.
+def unmarkable(mark: MarkTable, values: Sequence[sql.Composable]) -> sql.Composed:
+    """Whether the values of a row, one for each column, cannot be marked: a null where somebody relies on
+    there being none, or what no index row has room for.
     """
-    nulls = [
-        sql.SQL("{} is null").format(sql.Identifier(alias, c.name))
-        for c in mark.columns
-        if c.name in mark.strict
-    ]
+    both = list(zip(mark.columns, values, strict=True))
+    nulls = [sql.SQL("{} is null").format(value) for column, value in both if column.name in mark.strict]
     sizes = [
-        sql.SQL("pg_column_size({}) > {}").format(
-            sql.Identifier(alias, c.name), sql.Literal(LONGEST_VALUE_BYTES)
-        )
-        for c in mark.columns
-        if c.type not in _SHORT
+        sql.SQL("pg_column_size({}) > {}").format(value, sql.Literal(LONGEST_VALUE_BYTES))
+        for column, value in both
+        if column.type not in _SHORT
     ]
     return joined(nulls + sizes or [sql.SQL("false")], " or ")
+
+
+def identifiers(alias: str, columns: Sequence[Column]) -> list[sql.Identifier]:
+    """The columns of one row, one by one."""
+    return [sql.Identifier(alias, c.name) for c in columns]
 
 
 def image(alias: str, matter: Sequence[str] | None) -> sql.Composed:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from psycopg import sql
 
 from meshcache_pg.conditions import Column, pairs
-from meshcache_pg.marked import MarkedSource, MarkTable, image, known, names, of, unmarkable
+from meshcache_pg.marked import MarkedSource, MarkTable, identifiers, image, known, names, of, unmarkable
 from meshcache_pg.render_rows import one_row
 from meshcache_pg.sql import compose, text, trusted
 
@@ -128,7 +128,11 @@ def _row_read(mark: MarkTable, row: str) -> sql.Composed:
         )
         for n in _numbers(mark)
     ]
-    reads.append(compose("mark_functions", "row_unmarkable", unmarkable=unmarkable(mark, row)))
+    reads.append(
+        compose(
+            "mark_functions", "row_unmarkable", unmarkable=unmarkable(mark, identifiers(row, mark.columns))
+        )
+    )
     return _lines(iter(reads))
 
 
@@ -164,7 +168,7 @@ def _read(mark: MarkTable, event: str, primary_key: Sequence[Column]) -> sql.Com
         "read",
         aggregates=sql.SQL(", ").join(aggregates),
         arrays=_arrays(mark),
-        unmarkable=unmarkable(mark, "t"),
+        unmarkable=unmarkable(mark, identifiers("t", mark.columns)),
         x_columns=of("x", mark.columns),
         x_known=known("x", mark.columns, mark.strict),
         touched=_touched(mark, event, primary_key),

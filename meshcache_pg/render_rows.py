@@ -20,7 +20,6 @@ _ROWS: Final = {
     "delete": sql.SQL("old_rows as o"),
     "update": sql.SQL("old_rows as o cross join new_rows as n"),
 }
-_ARE_MANY: Final = {"insert": sql.SQL("> 1"), "delete": sql.SQL("> 1"), "update": sql.SQL("<> 1")}
 
 
 def one_row(marks: Sequence[MarkTable], event: str) -> dict[str, sql.Composable]:
@@ -47,27 +46,32 @@ def one_row(marks: Sequence[MarkTable], event: str) -> dict[str, sql.Composable]
             targets.append(_differs(mark))
             values.append(_images_differ(mark))
             variables.append(compose("mark_functions", "differs_variable", differs=_differs(mark)))
-    wrong = [
-        joined([_images_differ(mark), sql.SQL("({})").format(unmarkable(mark, version))])
-        if event == "update"
-        else unmarkable(mark, version)
-        for mark in marks
-        for version in versions
-    ]
     return {
         "row_variables": sql.SQL("\n").join(variables),
-        "first_row": compose(
+        "one_row": compose(
             "mark_functions",
-            "first_row",
-            targets=sql.SQL(", ").join([*targets, sql.Identifier("v_wildcard")]),
-            values=sql.SQL(", ").join(
-                [*values, sql.SQL("coalesce({}, false)").format(joined(wrong or [sql.SQL("false")], " or "))]
-            ),
+            "one_row",
+            targets=sql.SQL(", ").join(targets),
+            values=sql.SQL(", ").join(values),
+            unmarkable=joined([_unmarkable(mark, event) for mark in marks], " or "),
             rows=_ROWS[event],
-        ),
-        "are_many": _ARE_MANY[event],
+        )
+        if marks
+        else sql.SQL("null;"),
+        "may_be_unpaired": sql.Literal(event == "update"),
         "row_writes": sql.SQL("\n").join(_writes(marks, event)) if marks else sql.SQL("null;"),
     }
+
+
+def _unmarkable(mark: MarkTable, event: str) -> sql.Composed:
+    found = joined(
+        [
+            unmarkable(mark, [_value(mark, version, n) for n in range(len(mark.columns))])
+            for version in _VERSIONS[event]
+        ],
+        " or ",
+    )
+    return sql.SQL("{} and ({})").format(_differs(mark), found) if event == "update" else found
 
 
 def _value(mark: MarkTable, version: str, number: int) -> sql.Identifier:

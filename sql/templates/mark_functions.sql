@@ -4,7 +4,8 @@
 -- part: function
 -- What is touched is found out in a block that only reads, so that its subtransaction needs no xid. Should that fail
 -- (a column was renamed or dropped since), the application's statement must not: one wildcard says more than enough.
--- Most statements write one row: for that one nothing has to be collected, joined and made distinct.
+-- Most statements write one row: for that one nothing has to be collected, joined and made distinct. More than one, or
+-- none, is an error of the query for one, and dealt with in a second block.
 create or replace function meshcache.{function}()
 returns trigger
 language plpgsql
@@ -14,23 +15,33 @@ set search_path = pg_catalog, pg_temp
 as $mark$
 declare
     v_wildcard boolean := false;
-    v_rows integer := 0;
+    v_is_one boolean := false;
+    v_are_many boolean := false;
     {variables}
     {row_variables}
 begin
     begin
-        {first_row}
-        if v_rows {are_many} then
-            {reads}
-        end if;
-    exception when others then
-        v_wildcard := true;
+        {one_row}
+    exception
+        when too_many_rows then
+            v_are_many := true;
+        when no_data_found then
+            v_are_many := {may_be_unpaired};
+        when others then
+            v_wildcard := true;
     end;
+    if v_are_many then
+        begin
+            {reads}
+        exception when others then
+            v_wildcard := true;
+        end;
+    end if;
     if v_wildcard then
         insert into meshcache.wildcard_mark (source_id) values ({source_id}) on conflict do nothing;
-    elsif v_rows = 1 then
+    elsif v_is_one then
         {row_writes}
-    else
+    elsif v_are_many then
         {writes}
     end if;
     {flush}
@@ -39,10 +50,10 @@ begin
 end
 $mark$
 
--- part: first_row
-for {targets} in select {values} from {rows} limit 2 loop
-    v_rows := v_rows + 1;
-end loop;
+-- part: one_row
+select {values} into strict {targets} from {rows};
+v_is_one := true;
+v_wildcard := coalesce({unmarkable}, false);
 
 -- part: row_variable
 {value} {type};
