@@ -45,7 +45,7 @@ class DjangoClient(AsideClient):
 
     def close(self) -> None:
         super().close()
-        connections.close_all()
+        _disconnect()
 
 
 class DjangoCache(Contender):
@@ -63,7 +63,7 @@ class DjangoCache(Contender):
             connection.execute(sql.SQL("create schema {}").format(sql.Identifier(_SCHEMA)))
         _configure(self._dsn)
         call_command("createcachetable", verbosity=0)
-        connections.close_all()
+        _disconnect()
 
     def client(self) -> Client:
         return DjangoClient(self._dsn)
@@ -91,6 +91,11 @@ def _configure(dsn: str) -> None:
             USE_TZ=True, LOGGING_CONFIG=None, DATABASES={"default": database}, CACHES={"default": cache}
         )
         django.setup()
-    # It was perhaps configured for another stage of this process; a process has one configuration.
-    connections.close_all()
+    # A process is configured once, but may see several stages.
     connections.settings.update(connections.configure_settings({"default": database}))
+
+
+def _disconnect() -> None:
+    """Close this thread's connection, and forget it with the database that it was made for."""
+    connections["default"].close()
+    del connections["default"]
