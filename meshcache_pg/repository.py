@@ -16,6 +16,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import psycopg
 from psycopg import errors
+from psycopg.pq.abc import PGresult
 from sqlalchemy import Connection
 
 from meshcache_pg import statements
@@ -65,12 +66,13 @@ MISSING: Final = Missing.MISSING
 
 
 class Origin(StrEnum):
-    """Where an answer came from; all four are exact in the caller's snapshot."""
+    """Where an answer came from; all but NEAR are exact in the caller's snapshot."""
 
     HIT = "hit"  # a cached row that is fresh in this snapshot
     MISS = "miss"  # no cached row: the source answered
     STALE = "stale"  # a cached row that is not fresh: the source answered
     BYPASS = "bypass"  # the cache cannot be used at all: the source answered
+    NEAR = "near"  # this process's memory: exact at most the `max_staleness` of its NearView ago
 
 
 # Asking the class takes as long as making a small row.
@@ -80,7 +82,7 @@ _ORIGINS: Final = {origin.value: origin for origin in Origin}
 @dataclass(frozen=True, slots=True)
 class Result(Generic[T]):
     """One row by key. `value` is MISSING where the source has no such row; `age` is that of a hit's cached
-    row.
+    row, and None of a near hit, which is known to be within its bound and no more.
     """
 
     value: T | Missing
@@ -121,10 +123,11 @@ class Listing(Sequence[T], Generic[T]):
 @dataclass(frozen=True, slots=True)
 class Read:
     """Rows as the driver returned them: the values of `columns`, then the age of a cached row; then, unless
-    they are `all_hits`, where it came from and whether the caller's transaction has written.
+    they are `all_hits`, where it came from and whether the caller's transaction has written; then the version
+    of the cached row if the read is `versioned`.
 
     `usable`: whether the cache could be asked at all; `positions`: of a read of many keys, which key each row
-    belongs to.
+    belongs to; `result` is the driver's own, of a versioned read.
     """
 
     columns: tuple[str, ...]
@@ -132,6 +135,7 @@ class Read:
     usable: bool
     positions: tuple[int, ...] = ()
     all_hits: bool = False
+    result: PGresult | None = None
 
     @property
     def origins(self) -> list[Origin]:
@@ -152,6 +156,23 @@ class Read:
         """The greatest age of all rows."""
         ages = map(itemgetter(len(self.columns)), self.rows)
         return _age(max(ages if self.all_hits else (age for age in ages if age is not None), default=None))
+
+    @property
+    def versions(self) -> list[str | None]:
+        """Of each row: a text that no other content of its key has at any time; None unless it is a hit of a
+        versioned read.
+        """
+        if self.result is None:
+            return [None] * len(self.rows)
+        place = len(self.columns) + 3
+        return [row[place] for row in self.rows]
+
+    def bytes_of(self, row: int) -> int:
+        """How long the values of one row of a versioned read are as the server sent them."""
+        if self.result is None:
+            return 0
+        values = (self.result.get_value(row, column) for column in range(len(self.columns)))
+        return sum(len(value) for value in values if value is not None)
 
     @property
     def wrote(self) -> bool:
@@ -198,6 +219,7 @@ def _guarded(
     source: tuple[str, Sequence[Any]],
     *,
     all_hits: bool = False,
+    versioned: bool = False,
 ) -> Read:
     """Ask the cache, or else the source."""
     if cached is not None:
@@ -206,7 +228,8 @@ def _guarded(
         except UNUSABLE:
             pass
         else:
-            return Read(target.columns, answer.rows, usable=True, all_hits=all_hits)
+            result = answer.result if versioned else None
+            return Read(target.columns, answer.rows, usable=True, all_hits=all_hits, result=result)
     # Without the columns' types the server may find no "=" between a column and the value given for it.
     also = (errors.UndefinedFunction,)
     answer = _keyed(target, lambda: run(raw, *source), also)
@@ -220,7 +243,7 @@ def _check_key(target: Target, key: Sequence[Any]) -> None:
         )
 
 
-def get(connection: Connection, target: Target, key: Sequence[Any]) -> Read:
+def get(connection: Connection, target: Target, key: Sequence[Any], *, versioned: bool = False) -> Read:
     """One row by key in the caller's transaction and snapshot; no rows where the source has none."""
     _check_key(target, key)
     raw = driver(connection)
@@ -230,11 +253,15 @@ def get(connection: Connection, target: Target, key: Sequence[Any]) -> Read:
         if target.kind == "rollup":
             cached = (statements.listing(target, shape), key)
         else:
-            cached = (statements.by_key(target), (*key, *key))
-    return _guarded(raw, target, cached, (statements.from_source(target, shape), key))
+            by_key = statements.by_key_versioned if versioned else statements.by_key
+            cached = (by_key(target), (*key, *key))
+    source = (statements.from_source(target, shape), key)
+    return _guarded(raw, target, cached, source, versioned=versioned)
 
 
-def get_many(connection: Connection, target: Target, keys: Sequence[Sequence[Any]]) -> Read:
+def get_many(
+    connection: Connection, target: Target, keys: Sequence[Sequence[Any]], *, versioned: bool = False
+) -> Read:
     """Rows of many keys in one round trip; a key that the source does not have brings no row.
 
     `Read.positions` says which of `keys` each row belongs to. Without the cache it is one round trip per key.
@@ -247,13 +274,14 @@ def get_many(connection: Connection, target: Target, keys: Sequence[Sequence[Any
     if target.installed and target.kind != "rollup":
         arrays = [list(column) for column in zip(*keys, strict=True)]
         try:
-            ask = statements.by_keys(target)
+            ask = (statements.by_keys_versioned if versioned else statements.by_keys)(target)
             answer = _keyed(target, lambda: run(raw, ask, arrays, binary=is_binary(raw, target.column_types)))
         except UNUSABLE:
             pass
         else:
             positions = tuple(row[-1] - 1 for row in answer.rows)
-            return Read(target.columns, answer.rows, usable=True, positions=positions)
+            result = answer.result if versioned else None
+            return Read(target.columns, answer.rows, usable=True, positions=positions, result=result)
     answers = [get(connection, target, key) for key in keys]
     return Read(
         answers[0].columns,
@@ -261,6 +289,17 @@ def get_many(connection: Connection, target: Target, keys: Sequence[Sequence[Any
         usable=any(answer.usable for answer in answers),
         positions=tuple(n for n, answer in enumerate(answers) for _ in answer.rows),
     )
+
+
+def still_hits(
+    connection: Connection, target: Target, keys: Sequence[Sequence[Any]], versions: Sequence[str]
+) -> set[int]:
+    """Which of `keys`, by their positions from 0, have a row that may be served now and has the version that
+    is given for it. One round trip; what hinders it is raised as psycopg's error.
+    """
+    arrays = [list(column) for column in zip(*keys, strict=True)]
+    answer = run(driver(connection), statements.still_hits(target), [*arrays, list(versions)])
+    return {position - 1 for (position,) in answer.rows}
 
 
 def list_rows(
