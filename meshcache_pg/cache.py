@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, Self, TypeVar, overload
 
 import stamina
@@ -25,6 +26,7 @@ from meshcache_pg.errors import DefinitionError, LockBusy, MeshcacheError
 from meshcache_pg.explain import Explanation
 from meshcache_pg.filling import Budget, Counts
 from meshcache_pg.making import Make, Row
+from meshcache_pg.near import NearView
 from meshcache_pg.settings import Settings, load
 from meshcache_pg.statements import Target
 
@@ -70,11 +72,14 @@ class MeshCache:
         self._engine = own_engine
         self._fills = own_engine.execution_options(isolation_level="READ COMMITTED")
         self._autocommit = own_engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._budget = Budget(self.settings.fills_per_second)
-        self.counts = Counts(self.settings.flush_seconds)
         self._targets: dict[str, Target] = {}
         self._absent: dict[str, float] = {}
         self._open_tried = float("-inf")
+        self._begin_to_count()
+
+    def _begin_to_count(self) -> None:
+        self._budget = Budget(self.settings.fills_per_second)
+        self.counts = Counts(self.settings.flush_seconds)
         self._lock = threading.Lock()
         self._fillers = threading.BoundedSemaphore(CONCURRENT_FILLS)
 
@@ -89,6 +94,13 @@ class MeshCache:
         self.flush()
         if self._owned is not None:
             self._owned.dispose()
+
+    def after_fork(self) -> None:
+        """In a child process: the connections of the pool are the parent's, and so is what was counted; who
+        holds a lock there will not release it here.
+        """
+        self._engine.dispose(close=False)
+        self._begin_to_count()
 
     @overload
     def view(self, view: str | Definition, where: Connection | Session) -> BoundView[Row]: ...
@@ -109,6 +121,48 @@ class MeshCache:
         """
         connection = where.connection() if isinstance(where, Session) else where
         return BoundView(self, view, connection, make)
+
+    @overload
+    def near(
+        self,
+        view: str | Definition,
+        *,
+        max_staleness: timedelta | float | str,
+        max_entries: int = ...,
+        max_bytes: int = ...,
+    ) -> NearView[Row]: ...
+
+    @overload
+    def near(
+        self,
+        view: str | Definition,
+        make: Make[T],
+        *,
+        max_staleness: timedelta | float | str,
+        max_entries: int = ...,
+        max_bytes: int = ...,
+    ) -> NearView[T]: ...
+
+    def near(
+        self,
+        view: str | Definition,
+        make: Make[Any] = dict,
+        *,
+        max_staleness: timedelta | float | str,
+        max_entries: int = 1000,
+        max_bytes: int = 64 * 2**20,
+    ) -> NearView[Any]:
+        """Rows of one cached view kept in this process, each exact at most `max_staleness` ago: a duration,
+        seconds, or text such as 500ms. Never for reads that decide something or must see their own writes.
+
+        `view` and `make` are as for `view`. At most `max_entries` rows are kept, and `max_bytes` of them as
+        they came from the server; as Python's values they take several times that. Nothing is asked before
+        the first read. Raises ConfigurationError for limits that are none, DefinitionError for a rollup, of
+        which the catalog may know only at the first read.
+        """
+        return NearView(
+            self, view, make, max_staleness=max_staleness, max_entries=max_entries, max_bytes=max_bytes
+        )
 
     def target(self, connection: Connection, view: str | Definition) -> Target:
         """What is known of a view, from this process's memory or from the catalog by the caller's
