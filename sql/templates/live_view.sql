@@ -19,8 +19,8 @@ end
 $usable$
 
 -- part: hits_view
--- The cached rows that may be served in this snapshot, for reads of one key and of the first rows of a list. Who holds a
--- copy of one asks by _version whether it is still the same; who does not ask for it does not pay for it.
+-- The cached rows that may be served in this snapshot, for reads of one key and of the first rows of a list. Who holds
+-- a copy of one asks by _version whether it is still the same; who does not ask for it does not pay for it.
 create view meshcache.{hits} as
 select {c_columns}, c._filled_at, (select meshcache._era()) || ' ' || c._filled_by::text as _version
 from meshcache_data.{name} as c
