@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date, time
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from uuid import UUID
 
 import psycopg
 from sqlalchemy import Connection
@@ -34,6 +35,9 @@ FAILURES: Final = (psycopg.Error, SQLAlchemyError, MeshcacheError)
 # Connections that wait in the cache's pool, two of them, may have been lost with the server that they led to;
 # then comes one that is made for the question.
 ATTEMPTS: Final = 3
+
+# Of which a text is always the same value.
+_SAME_BY_TEXT: Final = (str, int, float, Decimal, UUID)
 
 _FILLED_AFTER: Final = (Origin.MISS, Origin.STALE)
 
@@ -149,9 +153,9 @@ class Reader(Generic[T]):
 
 
 def _moves(asked: Key, of_row: Key) -> bool:
-    """Whether a key may be that of another row another time: `today` is, and what else is text for a date."""
+    """Whether a key may be that of another row another time, as the text `today` may where it is a date."""
     return any(
-        isinstance(one, str) and isinstance(other, (date, time))
+        isinstance(one, str) and not isinstance(other, _SAME_BY_TEXT)
         for one, other in zip(asked, of_row, strict=True)
     )
 

@@ -578,6 +578,7 @@ def test_a_day_that_is_named_is_another_one_tomorrow(cache: MeshCache, shop: Sho
     assert [near.get("today").origin for _ in range(2)] == [HIT, HIT]
     day = near.get("today").unwrap()["day"]
     assert [near.get(day).origin for _ in range(2)] == [HIT, NEAR]
+    assert kept(near) == 1
 
 
 def test_a_rollup_has_none(cache: MeshCache, clock: Clock) -> None:
