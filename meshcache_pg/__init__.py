@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from meshcache_pg.cache import MeshCache
     from meshcache_pg.catalog import suspended
     from meshcache_pg.definition import Definition, load, parse
+    from meshcache_pg.near import NearCounts, NearView
     from meshcache_pg.repository import MISSING, Listing, Origin, Result
     from meshcache_pg.settings import Settings
 
@@ -23,6 +24,8 @@ __all__ = [
     "Definition",
     "Listing",
     "MeshCache",
+    "NearCounts",
+    "NearView",
     "Origin",
     "Result",
     "Settings",
@@ -38,6 +41,8 @@ _HOMES = {
     "Definition": "definition",
     "load": "definition",
     "parse": "definition",
+    "NearCounts": "near",
+    "NearView": "near",
     "MISSING": "repository",
     "Listing": "repository",
     "Origin": "repository",

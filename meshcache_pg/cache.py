@@ -3,40 +3,35 @@ transactions; this object owns only the small pool in which fills, counters and 
 transactions of its own.
 """
 
-import logging
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, Self, TypeVar, overload
 
 import stamina
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from meshcache_pg import catalog, explain, health, install, live_check, maintenance, migrate, repository
+from meshcache_pg.after_reads import AfterReads
 from meshcache_pg.bound_view import BoundView
 from meshcache_pg.catalog import InstalledView, Step
 from meshcache_pg.database import make_engine, translated
 from meshcache_pg.definition import Definition
-from meshcache_pg.errors import DefinitionError, LockBusy, MeshcacheError
+from meshcache_pg.errors import DefinitionError, LockBusy
 from meshcache_pg.explain import Explanation
-from meshcache_pg.filling import Budget, Counts
+from meshcache_pg.filling import Counts
 from meshcache_pg.making import Make, Row
+from meshcache_pg.near import NearView
 from meshcache_pg.repository import Origin
 from meshcache_pg.settings import Settings, load
 from meshcache_pg.statements import Target
 
 T = TypeVar("T")
-logger = logging.getLogger("meshcache_pg")
 
-# How long a process remembers that a view is not installed, or that it has just tried to open a closed cache.
+# How long a process remembers that a view is not installed.
 RETRY_SECONDS = 5.0
-
-# Fills of one process at a time: a burst of misses must not become a burst of connections.
-CONCURRENT_FILLS = 2
 
 
 def engine_from_settings(settings: Settings | None = None) -> Engine:
@@ -71,13 +66,9 @@ class MeshCache:
         self._engine = own_engine
         self._fills = own_engine.execution_options(isolation_level="READ COMMITTED")
         self._autocommit = own_engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._budget = Budget(self.settings.fills_per_second)
-        self.counts = Counts(self.settings.flush_seconds)
         self._targets: dict[str, Target] = {}
         self._absent: dict[str, float] = {}
-        self._open_tried = float("-inf")
-        self._lock = threading.Lock()
-        self._fillers = threading.BoundedSemaphore(CONCURRENT_FILLS)
+        self._after = AfterReads(own_engine, self.settings)
 
     def __enter__(self) -> Self:
         return self
@@ -90,6 +81,18 @@ class MeshCache:
         self.flush()
         if self._owned is not None:
             self._owned.dispose()
+
+    def after_fork(self) -> None:
+        """In a child process: the connections of the pool are the parent's, and so is what was counted; who
+        holds a lock there will not release it here.
+        """
+        self._engine.dispose(close=False)
+        self._after = AfterReads(self._engine, self.settings)
+
+    @property
+    def counts(self) -> Counts:
+        """What this process counted since the last flush."""
+        return self._after.counts
 
     @overload
     def view(self, view: str | Definition, where: Connection | Session) -> BoundView[Row]: ...
@@ -110,6 +113,48 @@ class MeshCache:
         """
         connection = where.connection() if isinstance(where, Session) else where
         return BoundView(self, view, connection, make)
+
+    @overload
+    def near(
+        self,
+        view: str | Definition,
+        *,
+        max_staleness: timedelta | float | str,
+        max_entries: int = ...,
+        max_bytes: int = ...,
+    ) -> NearView[Row]: ...
+
+    @overload
+    def near(
+        self,
+        view: str | Definition,
+        make: Make[T],
+        *,
+        max_staleness: timedelta | float | str,
+        max_entries: int = ...,
+        max_bytes: int = ...,
+    ) -> NearView[T]: ...
+
+    def near(
+        self,
+        view: str | Definition,
+        make: Make[Any] = dict,
+        *,
+        max_staleness: timedelta | float | str,
+        max_entries: int = 1000,
+        max_bytes: int = 64 * 2**20,
+    ) -> NearView[Any]:
+        """Rows of one cached view kept in this process, each exact at most `max_staleness` ago: a duration,
+        seconds, or text such as 500ms. Never for reads that decide something or must see their own writes.
+
+        `view` and `make` are as for `view`. At most `max_entries` rows are kept, and `max_bytes` of them as
+        they came from the server; as Python's values they take several times that. Nothing is asked before
+        the first read. Raises ConfigurationError for limits that are none, DefinitionError for a rollup, of
+        which the catalog may know only at the first read.
+        """
+        return NearView(
+            self, view, make, max_staleness=max_staleness, max_entries=max_entries, max_bytes=max_bytes
+        )
 
     def target(self, connection: Connection, view: str | Definition) -> Target:
         """What is known of a view, from this process's memory or from the catalog by the caller's
@@ -145,9 +190,9 @@ class MeshCache:
         if not read.usable:
             self.forget(target.name)
         elif missed and not read.wrote:
-            self._fill(target, missed)
+            self._after.fill(target, missed)
         elif closed:
-            self._reopen()
+            self._after.reopen()
         if self.counts.is_due:
             self.flush()
 
@@ -156,41 +201,6 @@ class MeshCache:
         self.counts.add(name, Origin.HIT)
         if self.counts.is_due:
             self.flush()
-
-    def _fill(self, target: Target, keys: Sequence[Sequence[Any]]) -> None:
-        if not self.settings.fill or not self._fillers.acquire(blocking=False):
-            return
-        try:
-            if not self._budget.take():
-                return
-            with self._fills.begin() as connection:
-                filled = maintenance.fill(
-                    connection,
-                    target,
-                    keys,
-                    statement_ms=self.settings.fill_timeout_ms,
-                    lock_ms=self.settings.lock_timeout_ms,
-                )
-        except (DBAPIError, PoolTimeout) as error:
-            logger.debug("%s: not filled: %s", target.name, error)
-            return
-        finally:
-            self._fillers.release()
-        self.counts.add_fills(target.name, filled)
-
-    def _reopen(self) -> None:
-        """After a crash nobody fills before the cache is opened; a reader that notices it may as well do
-        it.
-        """
-        with self._lock:
-            if not self.settings.fill or time.monotonic() < self._open_tried + RETRY_SECONDS:
-                return
-            self._open_tried = time.monotonic()
-        try:
-            with self._autocommit.connect() as connection:
-                maintenance.open_cache(connection, lock_ms=self.settings.lock_timeout_ms)
-        except (MeshcacheError, DBAPIError, PoolTimeout) as error:
-            logger.debug("the cache could not be opened: %s", error)
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
@@ -382,17 +392,4 @@ class MeshCache:
 
     def flush(self) -> None:
         """Write the counters to the database; what cannot be written is kept for the next time."""
-        drained = self.counts.drain()
-        if not drained:
-            return
-        try:
-            with self._fills.begin() as connection:
-                maintenance.add_counts(
-                    connection,
-                    drained,
-                    statement_ms=self.settings.fill_timeout_ms,
-                    lock_ms=self.settings.lock_timeout_ms,
-                )
-        except (DBAPIError, PoolTimeout) as error:
-            logger.debug("counters not flushed: %s", error)
-            self.counts.restore(drained)
+        self._after.flush()

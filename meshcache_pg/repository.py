@@ -16,11 +16,13 @@ from typing import Any, Final, Generic, TypeVar
 
 import psycopg
 from psycopg import errors
+from psycopg.pq.abc import PGresult
 from sqlalchemy import Connection
 
 from meshcache_pg import statements
 from meshcache_pg.driver import driver, is_binary, run
 from meshcache_pg.errors import InvalidKey
+from meshcache_pg.exchange import Answer
 from meshcache_pg.statements import Shape, Target
 
 T = TypeVar("T")
@@ -66,12 +68,13 @@ MISSING: Final = Missing.MISSING
 
 
 class Origin(StrEnum):
-    """Where an answer came from; all four are exact in the caller's snapshot."""
+    """Where an answer came from; all but NEAR are exact in the caller's snapshot."""
 
     HIT = "hit"  # a cached row that is fresh in this snapshot
     MISS = "miss"  # no cached row: the source answered
     STALE = "stale"  # a cached row that is not fresh: the source answered
     BYPASS = "bypass"  # the cache cannot be used at all: the source answered
+    NEAR = "near"  # this process's memory: exact at most the `max_staleness` of its NearView ago
 
 
 # Asking the class takes as long as making a small row.
@@ -81,7 +84,7 @@ _ORIGINS: Final = {origin.value: origin for origin in Origin}
 @dataclass(frozen=True, slots=True)
 class Result(Generic[T]):
     """One row by key. `value` is MISSING where the source has no such row; `age` is that of a hit's cached
-    row.
+    row, and None of a near hit, which is known to be within its bound and no more.
     """
 
     value: T | Missing
@@ -122,10 +125,11 @@ class Listing(Sequence[T], Generic[T]):
 @dataclass(slots=True)
 class Read:
     """Rows as the driver returned them: the values of `columns`, then the age of a cached row; then, unless
-    they are `all_hits`, where it came from and whether the caller's transaction has written.
+    they are `all_hits`, where it came from and whether the caller's transaction has written; then the version
+    of the cached row if the read is `versioned`.
 
     `usable`: whether the cache could be asked at all; `positions`: of a read of many keys, which key each row
-    belongs to.
+    belongs to; `result` is the driver's own, of a versioned read.
     """
 
     columns: tuple[str, ...]
@@ -133,6 +137,7 @@ class Read:
     usable: bool
     positions: tuple[int, ...] = ()
     all_hits: bool = False
+    result: PGresult | None = None
 
     @property
     def origins(self) -> list[Origin]:
@@ -153,6 +158,23 @@ class Read:
         ages = map(itemgetter(len(self.columns)), self.rows)
         known = ages if self.all_hits else (one for one in ages if one is not None)
         return age(max(known, default=None))
+
+    @property
+    def versions(self) -> list[str | None]:
+        """Of each row: a text that no other content of its key has at any time; None unless it is a hit of a
+        versioned read.
+        """
+        if self.result is None:
+            return [None] * len(self.rows)
+        place = len(self.columns) + 3
+        return [row[place] for row in self.rows]
+
+    def bytes_of(self, row: int) -> int:
+        """How long the values of one row of a versioned read are as the server sent them."""
+        if self.result is None:
+            return 0
+        values = (self.result.get_value(row, column) for column in range(len(self.columns)))
+        return sum(len(value) for value in values if value is not None)
 
     @property
     def wrote(self) -> bool:
@@ -187,10 +209,10 @@ def _wrong_key(
 
 def _from_cache(
     raw: psycopg.Connection[Any], target: Target, statement: str, values: Sequence[Any]
-) -> Rows | None:
-    """Rows of a statement that asks the cache; None where the cache cannot be used."""
+) -> Answer | None:
+    """What a statement that asks the cache returns; None where the cache cannot be used."""
     try:
-        return run(raw, statement, values, binary=is_binary(raw, target.column_types)).rows
+        return run(raw, statement, values, binary=is_binary(raw, target.column_types))
     except UNUSABLE:
         return None
     except psycopg.Error as error:
@@ -233,33 +255,42 @@ def hit(connection: Connection, target: Target, key: Sequence[Any]) -> tuple[Any
     raw = driver(connection)
     if raw.prepare_threshold is None:
         return None
-    rows = _from_cache(raw, target, statements.hit(target), key)
-    if rows:
-        return rows[0]
-    if rows is not None:
-        _missing_until[target] = monotonic() + _BUSY_SECONDS
+    answer = _from_cache(raw, target, statements.hit(target), key)
+    if answer is None:
+        return None
+    if answer.rows:
+        return answer.rows[0]
+    _missing_until[target] = monotonic() + _BUSY_SECONDS
     return None
 
 
-def get(connection: Connection, target: Target, key: Sequence[Any]) -> Read:
+def get(connection: Connection, target: Target, key: Sequence[Any], *, versioned: bool = False) -> Read:
     """One row by key in the caller's transaction and snapshot; no rows where the source has none."""
     _check_key(target, key)
     raw = driver(connection)
-    rows: Rows | None = None
-    if target.has_hits and raw.prepare_threshold is None:
-        rows = _from_cache(raw, target, statements.by_function(target), key)
+    answer: Answer | None = None
+    if versioned and target.has_hits:
+        answer = _from_cache(raw, target, statements.by_key_versioned(target), (*key, *key))
+    elif target.has_hits and raw.prepare_threshold is None:
+        answer = _from_cache(raw, target, statements.by_function(target), key)
     elif target.has_hits:
-        rows = _from_cache(raw, target, statements.by_key(target), (*key, *key))
-        if rows is not None and (not rows or rows[0][len(target.columns) + 1] != Origin.HIT):
+        answer = _from_cache(raw, target, statements.by_key(target), (*key, *key))
+        if answer is not None and not _is_hit(target, answer.rows):
             _missing_until[target] = monotonic() + _BUSY_SECONDS
     elif target.installed:
-        rows = _from_cache(raw, target, statements.listing(target, statements.key_shape(target)), key)
-    if rows is None:
+        answer = _from_cache(raw, target, statements.listing(target, statements.key_shape(target)), key)
+    if answer is None:
         return _from_source(raw, target, statements.key_shape(target), key)
-    return Read(target.columns, rows, usable=True)
+    return Read(target.columns, answer.rows, usable=True, result=answer.result if versioned else None)
 
 
-def get_many(connection: Connection, target: Target, keys: Sequence[Sequence[Any]]) -> Read:
+def _is_hit(target: Target, rows: Rows) -> bool:
+    return bool(rows) and rows[0][len(target.columns) + 1] == Origin.HIT
+
+
+def get_many(
+    connection: Connection, target: Target, keys: Sequence[Sequence[Any]], *, versioned: bool = False
+) -> Read:
     """Rows of many keys in one round trip; a key that the source does not have brings no row.
 
     `Read.positions` says which of `keys` each row belongs to. Without the cache it is one round trip per key.
@@ -271,9 +302,12 @@ def get_many(connection: Connection, target: Target, keys: Sequence[Sequence[Any
         return Read(target.columns, (), usable=True)
     if target.has_hits:
         arrays = [list(column) for column in zip(*keys, strict=True)]
-        rows = _from_cache(raw, target, statements.by_keys(target), arrays)
-        if rows is not None:
-            return Read(target.columns, rows, usable=True, positions=tuple(row[-1] - 1 for row in rows))
+        ask = statements.by_keys_versioned if versioned else statements.by_keys
+        answer = _from_cache(raw, target, ask(target), arrays)
+        if answer is not None:
+            positions = tuple(row[-1] - 1 for row in answer.rows)
+            result = answer.result if versioned else None
+            return Read(target.columns, answer.rows, usable=True, positions=positions, result=result)
     answers = [get(connection, target, key) for key in keys]
     return Read(
         answers[0].columns,
@@ -281,6 +315,17 @@ def get_many(connection: Connection, target: Target, keys: Sequence[Sequence[Any
         usable=any(answer.usable for answer in answers),
         positions=tuple(n for n, answer in enumerate(answers) for _ in answer.rows),
     )
+
+
+def still_hits(
+    connection: Connection, target: Target, keys: Sequence[Sequence[Any]], versions: Sequence[str]
+) -> set[int]:
+    """Which of `keys`, by their positions from 0, have a row that may be served now and has the version that
+    is given for it. One round trip; what hinders it is raised as psycopg's error.
+    """
+    arrays = [list(column) for column in zip(*keys, strict=True)]
+    answer = run(driver(connection), statements.still_hits(target), [*arrays, list(versions)])
+    return {position - 1 for (position,) in answer.rows}
 
 
 def list_rows(
@@ -313,18 +358,18 @@ def list_rows(
         return _from_source(raw, target, shape, plain)
     may_be_quiet = target.coverage == "complete" and _busy_until.get(target, 0.0) < monotonic()
     if may_be_quiet:
-        rows = _from_cache(raw, target, statements.quiet_listing(target, shape), plain)
-        if rows is None:
+        answer = _from_cache(raw, target, statements.quiet_listing(target, shape), plain)
+        if answer is None:
             return _from_source(raw, target, shape, plain)
-        if rows:
-            return Read(target.columns, rows, usable=True, all_hits=True)
+        if answer.rows:
+            return Read(target.columns, answer.rows, usable=True, all_hits=True)
     cached = statements.list_values(target, values, limit, offset)
-    rows = _from_cache(raw, target, statements.listing(target, shape), cached)
-    if rows is None:
+    answer = _from_cache(raw, target, statements.listing(target, shape), cached)
+    if answer is None:
         return _from_source(raw, target, shape, plain)
-    if may_be_quiet and rows:
+    if may_be_quiet and answer.rows:
         _busy_until[target] = monotonic() + _BUSY_SECONDS
-    return Read(target.columns, rows, usable=True)
+    return Read(target.columns, answer.rows, usable=True)
 
 
 def load_target(connection: Connection, name: str) -> Target | None:

@@ -14,7 +14,8 @@ from meshcache_pg.sql import Identifier, text, trusted
 _KEPT: Final = 1024
 
 # What every read returns behind the view's own columns: the age of a cached row, in seconds; and unless all
-# rows are hits, where it came from, and whether the transaction has written.
+# rows are hits, where it came from, and whether the transaction has written. Then, where it is asked for, the
+# version of the cached row.
 _AGE: Final = sql.SQL(
     "pg_catalog.date_part('epoch', pg_catalog.statement_timestamp() - g._filled_at) as _age"
 )
@@ -132,25 +133,41 @@ def _is_key(target: Target, alias: str) -> sql.Composed:
     )
 
 
-def _by_key(target: Target, hit: sql.SQL) -> str:
+@lru_cache(_KEPT)
+def by_key_versioned(target: Target) -> str:
+    """`by_key` with the version of a hit at the end, null of any other row."""
+    return _by_key(target, sql.SQL("{}"), versioned=True)
+
+
+def _by_key(target: Target, hit: sql.SQL, *, versioned: bool = False) -> str:
     columns = _select_list(target, "h")
+    outer, of_hit, of_miss = (", g._version", ", h._version", ", null::text") if versioned else ("", "", "")
     return text(
         sql.SQL(
-            "select {}, {} from ({} "
-            "union all select {}, h._origin, h._filled_at from {}({}) as h) as g limit 1"
+            "select {}, {}{} from ({} "
+            "union all select {}, h._origin, h._filled_at{} from {}({}) as h) as g limit 1"
         ).format(
             _select_list(target),
             _EXTRA,
+            sql.SQL(outer),
             hit.format(
-                sql.SQL("select {}, 'hit'::text as _origin, h._filled_at from {} as h where {}").format(
-                    columns, Identifier("meshcache", f"{target.name}_hit").sql, _is_key(target, "h")
+                sql.SQL("select {}, 'hit'::text as _origin, h._filled_at{} from {} as h where {}").format(
+                    columns,
+                    sql.SQL(of_hit),
+                    _hits(target) if versioned else Identifier("meshcache", f"{target.name}_hit").sql,
+                    _is_key(target, "h"),
                 )
             ),
             columns,
+            sql.SQL(of_miss),
             Identifier("meshcache", f"{target.name}_miss").sql,
             _keys(target, "%s::{}"),
         )
     )
+
+
+def _hits(target: Target) -> sql.Identifier:
+    return Identifier("meshcache", f"{target.name}_hits").sql
 
 
 @lru_cache(_KEPT)
@@ -158,19 +175,66 @@ def by_keys(target: Target) -> str:
     """Rows of many keys, each with its key's position from 1 at the end; the parameters are one array per key
     column.
     """
-    names = [f"k{n}" for n in range(len(target.key))]
+    return _by_keys(target, sql.SQL(""), sql.SQL(""))
+
+
+@lru_cache(_KEPT)
+def by_keys_versioned(target: Target) -> str:
+    """`by_keys` with the version of each hit before the position, null of any other row."""
+    version = sql.SQL(
+        " left join lateral (select h._version from {} as h where {} offset 0) as v on {}"
+    ).format(_hits(target), _is_key_of_array(target), sql.SQL("g._origin = 'hit'"))
+    return _by_keys(target, sql.SQL(", v._version"), version)
+
+
+def _by_keys(target: Target, extra: sql.Composable, joins: sql.Composable) -> str:
+    names = _array_names(target)
     return text(
         sql.SQL(
-            "select {}, {}, k.n from unnest({}) with ordinality as k ({}, n) "
-            "cross join lateral {}({}) as g order by k.n"
+            "select {}, {}{}, k.n from unnest({}) with ordinality as k ({}, n) "
+            "cross join lateral {}({}) as g{} order by k.n"
         ).format(
             _select_list(target),
             _EXTRA,
+            extra,
             _keys(target, "%s::{}[]"),
-            sql.SQL(", ").join(sql.Identifier(n) for n in names),
+            sql.SQL(", ").join(names),
             Identifier("meshcache", f"{target.name}_get").sql,
-            sql.SQL(", ").join(sql.Identifier("k", n) for n in names),
+            sql.SQL(", ").join(sql.SQL("k.{}").format(n) for n in names),
+            joins,
         )
+    )
+
+
+@lru_cache(_KEPT)
+def still_hits(target: Target) -> str:
+    """Positions, from 1, of those keys whose row is a hit and has the version that is given with the key; the
+    parameters are one array per key column and one of versions.
+
+    OFFSET keeps it a probe for each key, whatever the planner thinks of many.
+    """
+    return text(
+        sql.SQL(
+            "select k.n from unnest({}, %s::text[]) with ordinality as k ({}, version, n) "
+            "where exists (select from {} as h where {} and h._version = k.version offset 0)"
+        ).format(
+            _keys(target, "%s::{}[]"),
+            sql.SQL(", ").join(_array_names(target)),
+            _hits(target),
+            _is_key_of_array(target),
+        )
+    )
+
+
+def _array_names(target: Target) -> list[sql.Identifier]:
+    return [sql.Identifier(f"k{n}") for n in range(len(target.key))]
+
+
+def _is_key_of_array(target: Target) -> sql.Composed:
+    """`h` has the key of the row `k` of the arrays."""
+    return sql.SQL(" and ").join(
+        sql.SQL("h.{} = k.{}").format(sql.Identifier(key), name)
+        for key, name in zip(target.key, _array_names(target), strict=True)
     )
 
 

@@ -112,6 +112,29 @@ $$;
 comment on function meshcache._is_open() is 'Whether the epoch row exists and was written by this very cluster.';
 revoke execute on function meshcache._is_open() from public;
 
+-- Transaction ids name the content of cached rows for as long as they are not handed out again. That happens after a
+-- crash, which takes the epoch along, and where a data directory is put back as it was at a clean stop, which a server
+-- has to be started for. Null while the cache is closed. Readers of a view call it with their own rights, so everybody
+-- may.
+create or replace function meshcache._era()
+returns text
+language plpgsql
+stable
+parallel safe
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return (
+        select format('%s %s', e.id, to_char(pg_postmaster_start_time() at time zone 'UTC', 'YYYYMMDDHH24MISSUS'))
+        from meshcache_data.epoch as e
+        where e.xmin = e.opened_by::xid and e.tableoid = e.table_oid
+    );
+end
+$$;
+comment on function meshcache._era() is
+'For how long a transaction id names one transaction: a text that is another one after each wipe and each start.';
+
 -- The first half of opening: throws away whatever marks and rows are there. It must be committed before the
 -- second half takes its xid: a transaction that found its own mark already present (copied in by pg_restore
 -- under the same xid) and so did not write one then has an xid below the epoch's, and no fill is accepted

@@ -127,11 +127,16 @@ def test_the_reference_has_every_public_name_and_error() -> None:
     wanted = {*meshcache_pg.__all__, *meshhook.__all__, *classes} - {"__version__"}
     methods = {
         name
-        for one in (meshcache_pg.MeshCache, meshcache_pg.BoundView, meshcache_pg.Result)
+        for one in (
+            meshcache_pg.MeshCache,
+            meshcache_pg.BoundView,
+            meshcache_pg.NearView,
+            meshcache_pg.Result,
+        )
         for name, value in vars(one).items()
         if callable(value) and not name.startswith("_")
     }
-    internal = {"after_read", "forget", "target"}
+    internal = {"after_fork", "after_read", "forget", "target"}
     assert (wanted | methods) - internal - found == set()
 
 

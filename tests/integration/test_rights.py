@@ -184,6 +184,7 @@ def test_nothing_in_the_schema_is_open_to_everybody(shop: Shop) -> None:
         "meshcache._customer_page_usable()",
         "meshcache._city_list_usable()",
         "meshcache._city_list_quiet()",
+        "meshcache._era()",
     }
     relations = shop.rows(
         """

@@ -97,6 +97,10 @@ def test_repositories_on_a_standby_leave_the_transaction_usable(standby: CrashSh
         )
         assert set(orders.get_many([1, 2, -1])) == {1, 2, -1}
         assert connection.scalar(text("select 1")) == 1
+        near = cache.near("order_card", max_staleness="1h")
+        assert [near.get(1).origin, near.get(1).origin] == [Origin.BYPASS] * 2
+        assert {result.origin for result in near.get_many([1, 2, -1]).values()} == {Origin.BYPASS}
+        assert near.counts.entries == 0
     engine.dispose()
 
 

@@ -11,7 +11,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from meshcache_pg import statements
 from meshcache_pg.conditions import FEW_MARKS
+from meshcache_pg.repository import load_target
+from meshcache_pg.sql import trusted
 from tests.fixtures.fix_db import Database
 from tests.fixtures.fix_shop import Shop, check, origin, scalar
 from tests.fixtures.fix_templates import Clone, Templates
@@ -181,6 +184,31 @@ def test_a_hit_stays_a_probe_with_many_marks_pending(big_shop: Shop, view: str, 
         scalar(reader, sql.SQL("select _origin from meshcache.{}(5)").format(sql.Identifier(f"{view}_get")))
         == "hit"
     )
+
+
+@pytest.mark.parametrize("view", ["order_card", "customer_page"])
+def test_rows_held_elsewhere_are_validated_by_a_probe_each(big_shop: Shop, view: str) -> None:
+    keys = list(range(1001, 1101))
+    with big_shop.engine().connect() as connection:
+        target = load_target(connection, view)
+    assert target is not None
+    reader = big_shop.connect()
+    version = scalar(
+        reader, sql.SQL("select _version from {} limit 1").format(sql.Identifier("meshcache", f"{view}_hits"))
+    )
+    statement = sql.SQL(trusted(statements.still_hits(target).replace("%s", "{}"))).format(
+        sql.Literal(keys), sql.Literal([version] * len(keys))
+    )
+    reader.execute(sql.SQL("prepare validate as {}").format(statement))
+    add_marks(big_shop)
+    for analysed in (False, True):
+        if analysed:
+            for table in mark_tables(big_shop):
+                reader.execute(sql.SQL("analyze {}").format(table))
+        plan = explain(reader, sql.SQL("execute validate"))
+        assert plan["Actual Rows"] == len(keys)
+        assert large(scans(plan)) == []
+        assert blocks(plan) < MAX_BLOCKS * len(keys)
 
 
 @pytest.mark.parametrize("pending", [0, FEW_MARKS + 1])
