@@ -101,10 +101,13 @@ def _writes(marks: Sequence[MarkTable], event: str) -> Iterator[sql.Composed]:
             if event == "update":
                 conditions.insert(0, _differs(mark))
             if written:
-                # Equal values are one mark: the mark table compares them as the type does.
+                # By their images: a type's own "=" may be in a schema that nobody searches here.
                 conditions.append(
-                    sql.SQL("({}) is distinct from ({})").format(
-                        sql.SQL(", ").join(mine), sql.SQL(", ").join(written)
+                    compose(
+                        "mark_functions",
+                        "differs",
+                        o_image=sql.SQL("row({})::record").format(sql.SQL(", ").join(mine)),
+                        n_image=sql.SQL("row({})::record").format(sql.SQL(", ").join(written)),
                     )
                 )
             written = list(mine)

@@ -27,8 +27,8 @@ from meshcache_data.{name} as c
 where {fresh}
 
 -- part: hits_view
--- The same rows for the first rows of a list. Who holds a copy of one asks by _version whether it is still the same; who
--- does not ask for it does not pay for it.
+-- The same rows for the first rows of a list. Who holds a copy of one asks by _version whether it is still the same;
+-- who does not ask for it does not pay for it.
 create view meshcache.{view} as
 select {c_columns}, c._filled_at, (select meshcache._era()) || ' ' || c._filled_by::text as _version
 from meshcache_data.{name} as c
