@@ -20,6 +20,11 @@ _OWN = (
     r"v\.xmin = v\.written_as and v\.table_oid = \S+::regclass",
 )
 
+_OWN_IN_VIEWS = (
+    r"\(e\.xmin = \(e\.opened_by\)::xid\) AND \(e\.tableoid = e\.table_oid\)",
+    r"\(v\.xmin = v\.written_as\) AND \(v\.table_oid = \('[^']+'::regclass\)::oid\)",
+)
+
 _FUNCTIONS: LiteralString = """
 select p.proname, pg_get_functiondef(p.oid) from pg_proc as p
 where p.pronamespace = 'meshcache'::regnamespace and p.proname like %s
@@ -69,13 +74,19 @@ def drop_triggers(connection: psycopg.Connection, suffix: str) -> None:
 
 def no_marks(connection: psycopg.Connection) -> None:
     """UPDATE leaves no mark."""
-    change_functions(connection, r"\_mark\_%\_update", r"limit 1000 \+ 1", "limit 0")
+    change_functions(connection, r"\_mark\_%\_update", "elsif (v_is_one|v_are_many) then", "elsif false then")
 
 
 def only_new_values(connection: psycopg.Connection) -> None:
     """UPDATE marks the new value of a column and not the old one."""
     change_functions(
         connection, r"\_mark\_%\_update", r"values \(([^()]+)\), \(([^()]+)\)\s+\) as p", r"values (\2)) as p"
+    )
+    change_functions(
+        connection,
+        r"\_mark\_%\_update",
+        r'row\("v_o_[^()]+\)::record operator\(\S+\) row\([^()]+\)::record',
+        "false",
     )
 
 
@@ -125,11 +136,18 @@ def no_guard(connection: psycopg.Connection) -> None:
         r"coalesce\(pg_catalog\.current_setting\('meshcache\.writing', true\), ''\) = ''",
         "true",
     )
+    change_views(
+        connection,
+        "%",
+        r"\(COALESCE\(current_setting\('meshcache\.writing'::text, true\), ''::text\) = ''::text\)",
+        "true",
+    )
 
 
 def partitions_not_compared(connection: psycopg.Connection) -> None:
     """Readers take the partitions of the install for those of now."""
     change_functions(connection, "%", r"t\.trusted and t\.children = array\(", "true or t.children = array(")
+    change_views(connection, "%", r"\(t\.trusted AND \(t\.children = ", "(true OR (t.children = ")
 
 
 def lookup_at_write_time(connection: psycopg.Connection) -> None:
@@ -264,6 +282,8 @@ def restored_rows_trusted(connection: psycopg.Connection) -> None:
     """Rows that a dump brought along count as filled here."""
     for own in _OWN:
         change_functions(connection, "%", own, "true")
+    for own in _OWN_IN_VIEWS:
+        change_views(connection, "%", own, "true")
     change_views(connection, "%", r"\((c\.)?xmin = \(?\(?(c\.)?_filled_by\)?::xid\)\)?", "true")
 
 
