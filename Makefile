@@ -18,7 +18,7 @@ export PIP_NO_INPUT := 1
 export LC_ALL := C.UTF-8
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full consistency consistency-plants consistency-peers lint format build check-wheel \
+.PHONY: help demo test test-full consistency consistency-plants consistency-peers bench lint format build check-wheel \
 	docs-check constraints clean
 
 help: ## list these targets
@@ -45,6 +45,11 @@ consistency-peers: $(INSTALLED) ## other ways to keep a cache under the same che
 consistency-plants: $(INSTALLED) ## see whether it finds planted mistakes: PG=15,18 SEED=1 JSON=file, all optional
 	@$(BIN)/python -m tests.consistency.harness.planting \
 		$(if $(PG),--pg $(PG)) $(if $(SEED),--seed $(SEED)) $(if $(JSON),--json $(JSON)) $(ARGS)
+
+# Figures go to benchmarks/results/latest.json and docs/reference/performance.md, unless ARGS=--no-write.
+bench: $(INSTALLED) ## measure against the bars and what people use instead: MINUTES=30 ONLY=hits,writers PG=18 SEED=1
+	@$(BIN)/python -m benchmarks --minutes $(or $(MINUTES),30) \
+		$(if $(ONLY),--only $(ONLY)) $(if $(PG),--pg $(PG)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 lint: $(INSTALLED) ## style, SQL, types and the direction of imports
 	$(BIN)/ruff check .

@@ -13,19 +13,22 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table as Grid
 
-from benchmarks import fills, growth, hits, pooled, report, sources, writers
+from benchmarks import against_redis, fills, growth, hits, pooled, report, sources, writers
 from benchmarks.bench import Bar, Bench, Result, Table
+from benchmarks.contenders import compare
 from benchmarks.machine import describe
 from benchmarks.stage import House, house
 from meshcache_pg.embedded.installations import find_installation
 
 GROUPS: Final[Mapping[str, Callable[[Bench, House], Iterator[Result]]]] = {
     "hits": hits.run,
+    "redis": against_redis.run,
     "sources": sources.run,
     "pooled": pooled.run,
     "fills": fills.run,
     "writers": writers.run,
     "growth": growth.run,
+    "contenders": lambda bench, house: compare.run(bench, house.stage),
 }
 # Of all groups at full effort, on two cores.
 FULL_MINUTES: Final = 30.0

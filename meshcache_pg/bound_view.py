@@ -31,8 +31,9 @@ class BoundView(Generic[T]):
     """Reads of one cached view in the caller's transaction and snapshot.
 
     Every method is exact at every isolation level, sees the transaction's own writes, never leaves it aborted
-    on the cache's account, and takes one round trip on the caller's connection. A miss is filled afterwards
-    on a connection of the cache. Raises InvalidKey for keys and filters that the view cannot have.
+    on the cache's account, and takes one round trip on the caller's connection, the first miss in a while
+    two. A miss is filled afterwards on a connection of the cache. Raises InvalidKey for keys and filters that
+    the view cannot have.
     """
 
     def __init__(

@@ -1,9 +1,9 @@
 """Reads through the cache in the caller's transaction: the one place of the hit, miss and fallback rules.
 
-A read is one round trip. What may be wrong with the cache (not installed, dropped, no rights, a standby) must
-neither reach the caller nor leave its transaction aborted: inside a transaction the read is wrapped in a
-savepoint, sent in the same round trip, and if it fails for such a reason the definition's own SELECT answers.
-Nothing here writes.
+A read is one round trip, but for the first miss in a while, which is two. What may be wrong with the cache
+(not installed, dropped, no rights, a standby) must neither reach the caller nor leave its transaction
+aborted: inside a transaction the read is wrapped in a savepoint, sent in the same round trip, and if it fails
+for such a reason the definition's own SELECT answers. Nothing here writes.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
