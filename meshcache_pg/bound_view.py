@@ -52,7 +52,10 @@ class BoundView(Generic[T]):
         target = self._target()
         hit = repository.hit(self._connection, target, key)
         if hit is not None:
-            self._cache.count_hit(target.name)
+            counts = self._cache.counts
+            counts.add(target.name, Origin.HIT)
+            if counts.is_due:
+                self._cache.flush()
             return Result(
                 maker(target.name, self._make, target.columns)(hit), Origin.HIT, repository.age(hit[-1])
             )

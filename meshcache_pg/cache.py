@@ -24,7 +24,6 @@ from meshcache_pg.explain import Explanation
 from meshcache_pg.filling import Counts
 from meshcache_pg.making import Make, Row
 from meshcache_pg.near import NearView
-from meshcache_pg.repository import Origin
 from meshcache_pg.settings import Settings, load
 from meshcache_pg.statements import Target
 
@@ -193,12 +192,6 @@ class MeshCache:
             self._after.fill(target, missed)
         elif closed:
             self._after.reopen()
-        if self.counts.is_due:
-            self.flush()
-
-    def count_hit(self, name: str) -> None:
-        """What `after_read` does for a hit by key."""
-        self.counts.add(name, Origin.HIT)
         if self.counts.is_due:
             self.flush()
 
