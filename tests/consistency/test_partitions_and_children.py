@@ -87,6 +87,29 @@ def test_writes_to_partitions(fresh: Database, coverage: str) -> None:
 
 
 @pytest.mark.parametrize("coverage", ["complete", "on_demand"])
+def test_a_row_that_does_not_arrive_in_its_partition(fresh: Database, coverage: str) -> None:
+    """Then an UPDATE has an old row and no new one: one of two is not the only row of the statement."""
+    connection = set_up(
+        fresh,
+        PARTITIONED
+        + """
+        create function refuse() returns trigger language plpgsql as 'begin return null; end';
+        create trigger refuse before insert on event_2_11 for each row when (new.run_id <> 2)
+            execute function refuse();
+        """,
+        RUN_LOG.format(coverage=coverage),
+    )
+    through(
+        connection,
+        "update event set day = 11 where id = 3",
+        "update event set day = 11 where id in (1, 2)",
+        "update event set day = 11, name = 'arrives' where id = 13",
+        "update event set day = 11 where id = 123456",
+    )
+    assert connection.execute("select count(*) from event where id in (1, 2, 3, 13)").fetchone() == (2,)
+
+
+@pytest.mark.parametrize("coverage", ["complete", "on_demand"])
 def test_partitions_that_come_and_go(fresh: Database, coverage: str) -> None:
     connection = set_up(fresh, PARTITIONED, RUN_LOG.format(coverage=coverage))
     for swept in (False, True):
