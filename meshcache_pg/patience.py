@@ -18,8 +18,9 @@ from meshcache_pg.sql import query
 # Of the first wait, while nobody can be waiting for us yet; and of all, should deadlock_timeout be long.
 LONGEST_MS = 500
 
-# Of deadlock_timeout, for all waits after the first lock.
-_SHARE = 0.8
+# Of deadlock_timeout, for all waits after the first lock. On a busy machine it takes time until a wait that is
+# allowed begins, and until it is known that a lock is there.
+_SHARE = 0.6
 
 # What is left when the time is up: for somebody who came between the look at a lock and its taking.
 _SHORTEST_MS = 1
@@ -52,9 +53,11 @@ class Patience:
                     f"{relation} is in use, and there is no time left to wait for it", hint="Try again."
                 )
             self._wait_at_most(max(at_least_ms, min(LONGEST_MS, left)))
+        begin = time.monotonic()
         execute_ddl(self._connection, statement)
         if self._since is None:
-            self._since = time.monotonic()
+            # When in all this the lock was taken nobody knows.
+            self._since = begin
 
     def _is_held(self, relation: str) -> bool:
         held = self._connection.scalar(text(query("install", "is_held")), {"name": relation})
