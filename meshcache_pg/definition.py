@@ -60,6 +60,7 @@ _SUFFIXES = (
     "_fresh",
     "_quiet",
     "_stale",
+    "_touched",
     "_bypass",
     "_rows",
     "_get",

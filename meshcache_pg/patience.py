@@ -18,8 +18,8 @@ from meshcache_pg.sql import query
 # Of the first wait, while nobody can be waiting for us yet; and of all, should deadlock_timeout be long.
 LONGEST_MS = 500
 
-# Of deadlock_timeout, for all waits after the first lock. On a busy machine it takes time until a wait that is
-# allowed begins, and until it is known that a lock is there.
+# Of deadlock_timeout, for all waits after the first lock. On a busy machine it takes time until a wait that
+# is allowed begins, and until it is known that a lock is there.
 _SHARE = 0.6
 
 # What is left when the time is up: for somebody who came between the look at a lock and its taking.

@@ -63,6 +63,7 @@ class FillRenderer:
         self.fresh = ident(f"{name}_fresh")
         self.quiet = ident(f"{name}_quiet")
         self.stale = ident(f"{name}_stale")
+        self.touched = ident(f"{name}_touched")
         self.bypass = ident(f"{name}_bypass")
         self.rows = ident(f"{name}_rows")
         self.miss = ident(f"{name}_miss")
@@ -199,30 +200,9 @@ class FillRenderer:
             c_is_f=self._same("c", "f"),
             c_is_t=self._same("c", "t"),
             hits=self.hits,
-            **self._touched(),
+            touched=self.touched,
             **own,
         )
-
-    def _touched(self) -> dict[str, sql.Composable]:
-        """Which cached rows of a complete view pending marks concern: the arrays that they have, and one
-        query per dependency, so that each can use an index of its own.
-        """
-        keys = columns_of("c", self.definition.key)
-        arrays: list[sql.Composable] = []
-        queries: list[sql.Composable] = []
-        for number, values in enumerate(self.when.marked_values(), 1):
-            names = {column: ident(f"d{number}_{place}") for place, (column, _) in enumerate(values, 1)}
-            arrays += [sql.SQL("{} as {}").format(array, names[column]) for column, array in values]
-            marked = {n: compose("fill", "marked", array=array) for n, array in names.items()}
-            matches = pairs(
-                lambda n: sql.Identifier("c", n), marked.__getitem__, [self.columns[n] for n in names]
-            )
-            queries.append(compose("fill", "touched", c_keys=keys, name=self.name, matches=matches))
-        nothing = compose("fill", "touched", c_keys=keys, name=self.name, matches=sql.SQL("false"))
-        return {
-            "arrays": joined(arrays or [sql.SQL("true as nothing")], ", "),
-            "touched": joined(queries or [nothing], " union "),
-        }
 
 
 def raw_type(type_text: str) -> sql.Composable:

@@ -202,15 +202,9 @@ begin
         returning {c_keys}
     ),
     -- Only what is marked or expired may have to go: to look at every row of a large view takes as long as to fill it.
-    marked as materialized (
-        select {arrays} where {usable}
-    ),
-    touched as (
-        {touched}
-    ),
     removed as (
         delete from meshcache_data.{name} as c
-        using touched as t
+        using meshcache.{touched} as t
         where {usable} and {is_current} and {c_is_t}
             and not exists (select from meshcache.{hits} as h where {h_is_c} offset 0)
             and not exists (select from filled as f where {c_is_f})
@@ -221,12 +215,6 @@ begin
     return v_rows;
 end
 $resolve$
-
--- part: touched
-select {c_keys} from meshcache_data.{name} as c where {matches}
-
--- part: marked
-any (select unnest(m.{array}) from marked as m)
 
 -- part: resolve_on_demand
 -- The sweep removes stale rows, the next reader fills them again; a refresh recomputes them at once.
