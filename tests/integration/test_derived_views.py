@@ -115,7 +115,8 @@ def test_a_carried_column_is_seen_by_nobody(fresh: Database) -> None:
     public = ["id", "status", "customer", "region", "quantity"]
     assert columns("table meshcache.card") == public
     assert columns("select * from meshcache.card_get(1)") == [*public, "_origin", "_filled_at"]
-    assert columns("table meshcache.card_hits") == [*public, "_filled_at"]
+    assert columns("table meshcache.card_hit") == [*public, "_filled_at"]
+    assert columns("table meshcache.card_hits") == [*public, "_filled_at", "_version"]
     assert columns("table meshcache.card_rows") == [*public, "_origin", "_filled_at"]
     assert columns("table meshcache_data.card")[:7] == [*public, "_carried_1", "_carried_2"]
     row = connection.execute("select columns, source_sql from meshcache.cached_view").fetchone()
