@@ -46,7 +46,8 @@ consistency-plants: $(INSTALLED) ## see whether it finds planted mistakes: PG=15
 	@$(BIN)/python -m tests.consistency.harness.planting \
 		$(if $(PG),--pg $(PG)) $(if $(SEED),--seed $(SEED)) $(if $(JSON),--json $(JSON)) $(ARGS)
 
-# Figures go to benchmarks/results/latest.json and docs/reference/performance.md, unless ARGS=--no-write.
+# Figures of all groups go to benchmarks/results/latest.json and docs/reference/performance.md, unless
+# ARGS=--no-write.
 bench: $(INSTALLED) ## measure against the bars and what people use instead: MINUTES=30 ONLY=hits,writers PG=18 SEED=1
 	@$(BIN)/python -m benchmarks --minutes $(or $(MINUTES),30) \
 		$(if $(ONLY),--only $(ONLY)) $(if $(PG),--pg $(PG)) $(if $(SEED),--seed $(SEED)) $(ARGS)

@@ -65,7 +65,9 @@ def main() -> int:
     _print(report.bar_table(bars))
     for reason in bench.left_out:
         print(f"left out: {reason}")
-    if arguments.write:
+    if set(arguments.only) != set(GROUPS):
+        print("not written: results and documentation are of runs of all groups")
+    elif arguments.write:
         report.write(about, results, bench.left_out)
         print(f"written: {report.LATEST.relative_to(report.ROOT)}, {report.PAGE.relative_to(report.ROOT)}")
     return 1 if arguments.check and not all(one.met for one in bars) else 0
