@@ -144,10 +144,11 @@ def _with_columns(
     connection: Connection, source: Identifier, oid: int, wanted: Derivation, key: Sequence[str]
 ) -> tuple[int, Derivation] | None:
     """Make the source view anew with the columns that are to be carried; None where that does not work."""
+    # Around the names, not inside: its rollback would bring back the search_path that they are printed under.
+    savepoint = connection.begin_nested()
     with qualified_names(connection):
         before: str = connection.execute(text(query("install", "source_sql")), {"oid": oid}).scalar_one()
         statement = _insert(before, wanted.hidden)
-        savepoint = connection.begin_nested()
         try:
             execute_ddl(connection, sql_text(sql.SQL("drop view {}").format(source.sql)))
             create = sql.SQL("create view {} as ").format(source.sql)

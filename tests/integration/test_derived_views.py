@@ -227,6 +227,26 @@ def test_a_plan_after_tables_were_renamed(fresh: Database) -> None:
     checker.assert_exact(connection)
 
 
+# With the order's key carried, the column of its second join is not needed any more.
+TWICE = """
+-- name: twice
+-- key: id
+-- flush: orders
+select l.id, l.quantity, o.status, p.note
+from line as l
+left join orders as o on o.id = l.order_id
+join orders as p on p.id = l.order_id and p.customer_id = l.quantity
+"""
+
+
+def test_the_search_path_is_the_callers_after_columns_that_cannot_be_carried(fresh: Database) -> None:
+    fresh.connect().execute(TABLES)
+    with fresh.engine().begin() as connection:
+        found = define(TWICE, CARD.replace("COVERAGE", "complete"))
+        catalog.apply(connection, catalog.plan(connection, found))
+        assert connection.exec_driver_sql("show search_path").scalar_one() == '"$user", public'
+
+
 def test_more_columns_of_one_table_are_carried_once(fresh: Database) -> None:
     connection = set_up(
         fresh,
