@@ -13,7 +13,7 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table as Grid
 
-from benchmarks import against_redis, fills, growth, hits, pooled, report, sources, writers
+from benchmarks import against_redis, fills, growth, hits, pooled, report, sources, storage, writers
 from benchmarks.bench import Bar, Bench, Result, Table
 from benchmarks.contenders import compare
 from benchmarks.machine import describe
@@ -23,6 +23,7 @@ from meshcache_pg.embedded.installations import find_installation
 GROUPS: Final[Mapping[str, Callable[[Bench, House], Iterator[Result]]]] = {
     "hits": hits.run,
     "redis": against_redis.run,
+    "storage": storage.run,
     "sources": sources.run,
     "pooled": pooled.run,
     "fills": fills.run,

@@ -51,7 +51,7 @@ class BoundView(Generic[T]):
         """The row with this key: `Result.value`, or MISSING where the source has none."""
         target = self._target()
         hit = repository.hit(self._connection, target, key)
-        if hit is not None:
+        if hit:
             counts = self._cache.counts
             counts.add(target.name, Origin.HIT)
             if counts.is_due:
@@ -60,6 +60,9 @@ class BoundView(Generic[T]):
                 maker(target.name, self._make, target.columns)(hit), Origin.HIT, repository.age(hit[-1])
             )
         read = repository.get(self._connection, target, key)
+        if hit is not None:
+            # The view was applied anew: its hits have other columns now.
+            self._cache.forget(target.name)
         if not read.rows:
             origin = Origin.MISS if read.usable else Origin.BYPASS
             self._done(target, read, origin)

@@ -37,6 +37,7 @@ class InstalledView:
     key_proved: bool
     columns: tuple[str, ...]
     column_types: tuple[str, ...]
+    json_text: tuple[str, ...]
     coverage: str | None
     tenant_column: str | None
     ttl: timedelta | None

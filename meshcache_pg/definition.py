@@ -73,7 +73,7 @@ _HEADER = re.compile(r"--\s?([a-z_]+):(?:\s+(.*?))?\s*\Z")
 _CONTINUED = re.compile(r"--\s{4,}(\S.*?)\s*\Z")
 _KEYS = (
     *("name", "kind", "key", "coverage", "tenant", "index", "ttl", "refresh_every"),
-    *("depends", "flush", "grant", "allow", "allow_secret"),
+    *("depends", "flush", "json_text", "grant", "allow", "allow_secret"),
 )
 
 
@@ -99,6 +99,7 @@ class Definition:
     flush: tuple[str, ...] = ()
     allow: frozenset[str] = frozenset()
     allow_secret: tuple[tuple[str, ...], ...] = ()
+    json_text: tuple[str, ...] = ()
     readers: tuple[str, ...] = ()
     description: str = ""
     text: str = field(default="", compare=False)
@@ -114,6 +115,11 @@ class Definition:
         """Changes exactly when the declaration does; white space at line ends does not count."""
         lines = "\n".join(line.rstrip() for line in self.text.strip().splitlines())
         return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def json_text_columns(declared: Iterable[str]) -> dict[str, str]:
+    """Of jsonb columns in the order of their header, the cache table's columns with their texts."""
+    return {column: f"_json_{number}" for number, column in enumerate(declared, 1)}
 
 
 def check_name(name: str, where: str) -> None:
@@ -199,6 +205,7 @@ def parse(text: str, where: str) -> Definition:
         allow_secret=headers.qualified_columns(single["allow_secret"], where)
         if "allow_secret" in single
         else (),
+        json_text=headers.names(single.get("json_text", "")),
         readers=headers.names(single.get("grant", "")),
         description=" ".join(filter(None, description)),
         text=text,
@@ -238,7 +245,13 @@ def _check(definition: Definition, where: str) -> None:
                 f"{where}: a rollup has neither depends nor flush nor ttl",
                 hint="It is refreshed: -- refresh_every: 5m",
             )
+        if definition.json_text:
+            raise DefinitionError(
+                f"{where}: a rollup has no json_text", hint="It is for reads of cached views by key."
+            )
         return
+    if len(set(definition.json_text)) != len(definition.json_text):
+        raise DefinitionError(f"{where}: a json_text column is named twice")
     if "clock" in definition.allow:
         raise DefinitionError(
             f"{where}: a cached view cannot follow the clock: allow: clock is for rollups",

@@ -81,7 +81,11 @@ def _has_usual_loaders(raw: psycopg.Connection[Any]) -> bool:
         loaders = (raw.adapters.get_loader(oid, Format.TEXT), raw.adapters.get_loader(oid, Format.BINARY))
         if not (_are_psycopgs(loaders) or _are_of_one_function(loaders)):
             return False
-    return True
+    # A hit may have the text of a jsonb column as json.
+    json, jsonb = (
+        raw.adapters.get_loader(raw.adapters.types[name].oid, Format.BINARY) for name in ("json", "jsonb")
+    )
+    return vars(json).get("_loads") is vars(jsonb).get("_loads")
 
 
 def _are_psycopgs(loaders: tuple[type[Loader] | None, ...]) -> bool:

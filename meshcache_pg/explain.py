@@ -171,6 +171,7 @@ def _applied(connection: Connection, definition: Definition, there: InstalledVie
         there.column_types,
         there.source_sql,
         there.tenant_column,
+        there.json_text,
     )
     rows = connection.execute(text(query("explain", "dependencies")), {"name": there.name}).all()
     dependencies = [
@@ -212,6 +213,7 @@ def _temporary(
         tuple(column.type for column in columns),
         definition.query,
         definition.tenant,
+        definition.json_text,
     )
     derivation = _derivation(connection, definition, found.oid)
     return _Subject(definition, state, _TEMPORARY, target, found.dependencies, derivation)

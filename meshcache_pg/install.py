@@ -102,6 +102,7 @@ def _register(connection: Connection, prepared: Prepared) -> tuple[int, int]:
             "key_proved": prepared.key_proved,
             "columns": [c.name for c in shown],
             "column_types": [c.type for c in shown],
+            "json_text": list(definition.json_text),
             "coverage": definition.coverage if definition.kind == "cached_view" else None,
             "tenant_column": definition.tenant,
             "ttl": definition.ttl,

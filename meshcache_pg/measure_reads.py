@@ -220,7 +220,7 @@ def _ask(connection: Connection, statement: str, values: Sequence[Any]) -> list[
 
 def _hit(connection: Connection, target: Target) -> Callable[..., Any]:
     def ask(*key: Any) -> Origin | None:
-        if repository.hit(connection, target, key) is not None:
+        if repository.hit(connection, target, key):
             return Origin.HIT
         read = repository.get(connection, target, key)
         return read.origins[0] if read.rows else None

@@ -13,6 +13,7 @@ from meshcache_pg.conditions import (
     joined,
     pairs,
 )
+from meshcache_pg.definition import json_text_columns
 from meshcache_pg.headers import IndexTerm
 from meshcache_pg.render_fill import raw_type
 from meshcache_pg.render_verify import VerifyRenderer
@@ -62,8 +63,17 @@ class ViewRenderer(VerifyRenderer):
         wanted = {term.column for index in self.definition.all_indexes() for term in index}
         payload = [n for n in self.stored if n not in self.definition.key and n not in wanted]
         silent = [compose("cache_table", "no_statistics", column=ident(n)) for n in payload]
+        texts = [
+            compose("cache_table", "json_text", column=ident(column), jsonb=ident(of))
+            for of, column in json_text_columns(self.definition.json_text).items()
+        ]
         return compose(
-            "cache_table", "shape", name=self.name, keys=self._keys(), no_statistics=joined(silent, "\n")
+            "cache_table",
+            "shape",
+            name=self.name,
+            keys=self._keys(),
+            no_statistics=joined(silent, "\n"),
+            json_text=joined(texts, "\n"),
         )
 
     def _usable(self, what: str, condition: sql.Composed) -> sql.Composed:
@@ -172,16 +182,25 @@ class ViewRenderer(VerifyRenderer):
         )
 
     def _hit_view(self) -> sql.Composed:
-        return self._probing_view(
-            "hit_view", self.hit, self.when.fresh(few_rows=True, usable=self.when.usable_now())
+        texts = json_text_columns(self.definition.json_text).values()
+        return compose(
+            "live_view",
+            "hit_view",
+            view=self.hit,
+            name=self.name,
+            c_columns=columns_of("c", self.names),
+            json_text=sql.SQL("").join(sql.SQL(", {}").format(sql.Identifier("c", n)) for n in texts),
+            fresh=self.when.fresh(few_rows=True, usable=self.when.usable_now()),
         )
 
     def _hits_view(self) -> sql.Composed:
-        return self._probing_view("hits_view", self.hits, self.when.fresh(few_rows=True))
-
-    def _probing_view(self, part: str, view: sql.Identifier, fresh: sql.Composed) -> sql.Composed:
         return compose(
-            "live_view", part, view=view, name=self.name, c_columns=columns_of("c", self.names), fresh=fresh
+            "live_view",
+            "hits_view",
+            view=self.hits,
+            name=self.name,
+            c_columns=columns_of("c", self.names),
+            fresh=self.when.fresh(few_rows=True),
         )
 
     def _fresh_view(self) -> sql.Composed:

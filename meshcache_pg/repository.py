@@ -242,7 +242,8 @@ def _check_key(target: Target, key: Sequence[Any]) -> None:
 
 def hit(connection: Connection, target: Target, key: Sequence[Any]) -> tuple[Any, ...] | None:
     """The cached row of one key, with its age in seconds at the end, if it is fresh in the caller's snapshot
-    and all reads of this view were hits for a while; else None, and `get` knows more.
+    and all reads of this view were hits for a while; else None, and `get` knows more. An empty tuple where
+    what is known of the view does not fit what the database has.
 
     Hits are most of all reads, and what this does beside its round trip is what they cost.
     """
@@ -255,9 +256,11 @@ def hit(connection: Connection, target: Target, key: Sequence[Any]) -> tuple[Any
     raw = driver(connection)
     if raw.prepare_threshold is None:
         return None
-    answer = _from_cache(raw, target, statements.hit(target), key)
+    # A loader of the caller's for jsonb need not be one for json.
+    texts = is_binary(raw, target.column_types)
+    answer = _from_cache(raw, target, statements.hit(target, json_text=texts), key)
     if answer is None:
-        return None
+        return ()
     if answer.rows:
         return answer.rows[0]
     _missing_until[target] = monotonic() + _BUSY_SECONDS
@@ -376,7 +379,7 @@ def load_target(connection: Connection, name: str) -> Target | None:
     """A cached view as the catalog describes it; None where there is none or it may not be read."""
     statement = (
         "select v.name, v.kind, v.key_columns, v.coverage, v.columns, v.column_types, v.source_sql, "
-        "v.tenant_column from meshcache.cached_view as v where v.name = %s"
+        "v.tenant_column, v.json_text from meshcache.cached_view as v where v.name = %s"
     )
     try:
         rows = run(driver(connection), statement, [name]).rows
@@ -384,5 +387,7 @@ def load_target(connection: Connection, name: str) -> Target | None:
         return None
     if not rows:
         return None
-    name, kind, key, coverage, columns, types, source_sql, tenant = rows[0]
-    return Target(name, kind, tuple(key), coverage, tuple(columns), tuple(types), source_sql, tenant)
+    name, kind, key, coverage, columns, types, source_sql, tenant, texts = rows[0]
+    return Target(
+        name, kind, tuple(key), coverage, tuple(columns), tuple(types), source_sql, tenant, tuple(texts)
+    )

@@ -17,7 +17,7 @@ from meshcache_pg.errors import DefinitionError, MissingRight
 from meshcache_pg.headers import Depends
 from meshcache_pg.sql import Identifier, query
 
-_BOOKKEEPING = re.compile(r"_(filled_in|filled_by|filled_at|expires_at|origin|of_key|carried_\d+)\Z")
+_BOOKKEEPING = re.compile(r"_(filled_in|filled_by|filled_at|expires_at|origin|of_key|carried_\d+|json_\d+)\Z")
 _KINDS = {
     "v": "is a view: declare the tables that it reads",
     "m": "is a materialized view, whose changes no trigger sees: read its tables instead",
@@ -68,6 +68,7 @@ def source_columns(connection: Connection, definition: Definition, oid: int) -> 
         ("tenant", (definition.tenant,) if definition.tenant else ()),
         ("index", tuple(term.column for index in definition.indexes for term in index)),
         ("depends", tuple(c for d in definition.depends for c in d.view_columns)),
+        ("json_text", definition.json_text),
     ):
         for column in wanted:
             if column not in have:
@@ -75,6 +76,12 @@ def source_columns(connection: Connection, definition: Definition, oid: int) -> 
                     f"{name}: the {what} column {column!r} is no output column of the SELECT",
                     hint=f"It has: {', '.join(row.name for row in rows)}.",
                 )
+    for row in rows:
+        if row.name in definition.json_text and row.type != "jsonb":
+            raise DefinitionError(
+                f"{name}: the json_text column {row.name!r} has the type {row.type}",
+                hint="Only of jsonb is there a text to keep; leave the column out of the line.",
+            )
     return [_column(row) for row in rows]
 
 

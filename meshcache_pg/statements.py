@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from psycopg import sql
 
+from meshcache_pg.definition import json_text_columns
 from meshcache_pg.errors import DefinitionError
 from meshcache_pg.sql import Identifier, text, trusted
 
@@ -27,7 +28,8 @@ _EXTRA: Final = _AGE + sql.SQL(
 @dataclass(frozen=True, slots=True)
 class Target:
     """What a reader has to know of one cached view or rollup. Without `column_types` only the fallback can
-    be used; `has_hits`: rows of its cache table can be served, each on its own.
+    be used; `has_hits`: rows of its cache table can be served, each on its own; `json_text`: jsonb columns of
+    which it has the text.
     """
 
     name: str
@@ -38,12 +40,16 @@ class Target:
     column_types: tuple[str, ...]
     source_sql: str
     tenant: str | None = None
+    json_text: tuple[str, ...] = ()
     has_hits: bool = field(init=False, repr=False, compare=False)
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         # Asked for several times in each read, of all these columns.
-        values = (self.name, self.kind, self.coverage, self.columns, self.column_types, self.source_sql)
+        values = (
+            *(self.name, self.kind, self.coverage, self.columns, self.column_types),
+            *(self.source_sql, self.json_text),
+        )
         object.__setattr__(self, "_hash", hash(values))
         object.__setattr__(self, "has_hits", self.installed and self.kind != "rollup")
 
@@ -87,11 +93,14 @@ def _keys(target: Target, form: str) -> sql.Composed:
 
 
 @lru_cache(_KEPT)
-def hit(target: Target) -> str:
-    """The cached row of one key and its age, if it is fresh; the parameters are the key's values."""
+def hit(target: Target, *, json_text: bool = False) -> str:
+    """The cached row of one key and its age, if it is fresh; the parameters are the key's values. With
+    `json_text`, jsonb columns come as json where the cache table has them so.
+    """
+    texts = json_text_columns(target.json_text) if json_text else {}
     return text(
         sql.SQL("select {}, {} from {} as g where {}").format(
-            _select_list(target),
+            sql.SQL(", ").join(sql.Identifier("g", texts.get(c, c)) for c in target.columns),
             _AGE,
             Identifier("meshcache", f"{target.name}_hit").sql,
             _is_key(target, "g"),

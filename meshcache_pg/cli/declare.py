@@ -100,6 +100,12 @@ def create(
         str | None,
         typer.Option("--refresh-every", metavar="DURATION", help="When a rollup is due again: 5m."),
     ] = None,
+    json_text: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--json-text", metavar="COLUMN", help="A jsonb column to cache as text, too; repeat it."
+        ),
+    ] = None,
     allow: Annotated[
         list[str] | None,
         typer.Option("--allow", metavar="WHAT", help="What is meant: session, row_security; repeat it."),
@@ -141,6 +147,7 @@ def create(
         "refresh_every": [refresh_every],
         "flush": [", ".join(flush or [])],
         "depends": depends or [],
+        "json_text": [", ".join(json_text or [])],
         "allow": [", ".join(allow or [])],
         "allow_secret": [", ".join(allow_secret or [])],
         "grant": [", ".join(grant or [])],

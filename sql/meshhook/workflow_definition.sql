@@ -3,6 +3,7 @@
 -- key: id
 -- coverage: on_demand
 -- tenant: project_id
+-- json_text: definition
 -- ttl: 24h
 select
     d.id as id,

@@ -13,6 +13,7 @@ create table meshcache.cached_view (
     key_proved boolean not null,
     columns text[] not null,
     column_types text[] not null,
+    json_text text[] not null default '{}',
     coverage text check (coverage in ('complete', 'on_demand')),
     tenant_column text,
     ttl interval,
@@ -30,6 +31,8 @@ comment on column meshcache.cached_view.generation is
 'How often it was applied anew under this id; what fills it stores nothing once it is another than its own.';
 comment on column meshcache.cached_view.source_sql is
 'The SELECT as the server prints it, every name qualified: what a reader runs when the cache cannot be used.';
+comment on column meshcache.cached_view.json_text is
+'Its jsonb columns of which the cache table has the text as well: that of the first in _json_1, and so on.';
 comment on column meshcache.cached_view.problem is 'Why the last sweep or refresh could not fill it; null while it can.';
 comment on column meshcache.cached_view.key_proved is
 'Whether tables and SELECT rule out that two rows have one key, or a null in it; else it was looked for in the data.';

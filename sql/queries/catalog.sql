@@ -4,7 +4,8 @@
 -- All cached views and rollups, with whether every object of theirs exists.
 select
     v.id, v.name, v.kind, v.definition, v.definition_hash, v.source_sql, v.key_columns, v.key_proved,
-    v.columns, v.column_types, v.coverage, v.tenant_column, v.ttl, v.refresh_every, v.readers, v.made_by, v.applied_at,
+    v.columns, v.column_types, v.json_text, v.coverage, v.tenant_column, v.ttl, v.refresh_every, v.readers,
+    v.made_by, v.applied_at,
     to_regclass(format('meshcache.%I', v.name)) is not null
     and to_regclass(format('meshcache.%I', v.name || '_source')) is not null
     and to_regclass(format('meshcache_data.%I', v.name)) is not null

@@ -88,19 +88,20 @@ order by 2;
 -- of one definition from those of the next.
 insert into meshcache.cached_view (
     name, kind, definition, definition_hash, source_sql, key_columns, key_proved, columns, column_types,
-    coverage, tenant_column, ttl, refresh_every, readers, made_by
+    json_text, coverage, tenant_column, ttl, refresh_every, readers, made_by
 )
 values (
     :name, :kind, :definition, :definition_hash, :source_sql, :key_columns, :key_proved, :columns, :column_types,
-    :coverage, :tenant_column, :ttl, :refresh_every, :readers, :made_by
+    :json_text, :coverage, :tenant_column, :ttl, :refresh_every, :readers, :made_by
 )
 on conflict (name) do update set
     generation = cached_view.generation + 1,
     kind = excluded.kind, definition = excluded.definition, definition_hash = excluded.definition_hash,
     source_sql = excluded.source_sql, key_columns = excluded.key_columns, key_proved = excluded.key_proved,
-    columns = excluded.columns, column_types = excluded.column_types, coverage = excluded.coverage,
-    tenant_column = excluded.tenant_column, ttl = excluded.ttl, refresh_every = excluded.refresh_every,
-    readers = excluded.readers, made_by = excluded.made_by, problem = null, applied_at = statement_timestamp()
+    columns = excluded.columns, column_types = excluded.column_types, json_text = excluded.json_text,
+    coverage = excluded.coverage, tenant_column = excluded.tenant_column, ttl = excluded.ttl,
+    refresh_every = excluded.refresh_every, readers = excluded.readers, made_by = excluded.made_by, problem = null,
+    applied_at = statement_timestamp()
 returning id, generation;
 
 -- name: source_sql

@@ -21,6 +21,13 @@ alter table meshcache_data.{name}
     alter column _filled_at set not null,
     set (fillfactor = 80, vacuum_truncate = false)
     {no_statistics}
+    {json_text}
+
+-- part: json_text
+-- The text of a jsonb column: to send it takes half the time of sending jsonb. Generated, so that no writer can forget
+-- it; json, so that clients read it as they read jsonb.
+, add column {column} json generated always as (({jsonb}::text)::json) stored,
+alter column {column} set statistics 0
 
 -- part: no_statistics
 , alter column {column} set statistics 0

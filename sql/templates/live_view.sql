@@ -20,9 +20,10 @@ $usable$
 
 -- part: hit_view
 -- The cached rows that may be served in this snapshot, for reads of one key that are prepared: what the function for it
--- asks is part of the plan here, because calling a function costs more than that.
+-- asks is part of the plan here, because calling a function costs more than that. Behind the columns are the texts of
+-- those that are jsonb, where the definition asks for them.
 create view meshcache.{view} as
-select {c_columns}, c._filled_at
+select {c_columns}, c._filled_at{json_text}
 from meshcache_data.{name} as c
 where {fresh}
 

@@ -15,4 +15,4 @@ def test_every_group_yields_results() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "results of 8 groups" in done.stdout
+    assert "results of 9 groups" in done.stdout
