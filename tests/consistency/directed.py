@@ -229,6 +229,16 @@ def slow_fill_across_a_refresh(database: Database, check: Check) -> None:
     check()
 
 
+def slow_fill_of_a_removed_key(database: Database, check: Check) -> None:
+    """What a refresh contained no mark asks for any more: a row that is stored behind it would stay for good."""
+    filler, writer, other = database.connect(), database.connect(), database.connect()
+    with standing_still(database, "f", filler, "select meshcache.whole_fill(array[1])"):
+        writer.execute("delete from item where id = 1")
+        other.execute("call meshcache.refresh('whole', null, 'all', 0)")
+    sweep(other)
+    check()
+
+
 def commit_inside_a_sweep(database: Database, check: Check) -> None:
     _end_inside_a_sweep(database, "commit")
     check()

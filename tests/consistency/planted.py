@@ -46,8 +46,9 @@ CRASHING = Aim("with crashes", faults=True)
 MIGRATING = Aim("more migrations", migration_seconds=0.1)
 
 MARKS, LATE, OWN = "1. Each change leaves its marks", "3. Resolve late", "4. A fill's own marks count"
-LOCKS, NEWER, BARRIER = (
+LOCKS, ALONE, NEWER, BARRIER = (
     "5. A fill takes its snapshot after its locks",
+    "6. One at a time",
     "7. A newer row stays",
     "8. The barrier",
 )
@@ -105,6 +106,12 @@ PLANTED = (
         NEWER,
         (plants.older_replaces_newer, plants.no_refresh_lock),
         directed.slow_fill_across_a_refresh,
+    ),
+    Planted(
+        "a key is filled while its view is rewritten",
+        ALONE,
+        (plants.no_refresh_lock,),
+        directed.slow_fill_of_a_removed_key,
     ),
     Planted(
         "the sweep does not wait for fills",
