@@ -195,14 +195,14 @@ def apply(
             for number, step in enumerate(steps)
             if step.definition is not None and step.action not in ("keep", "drop")
         }
-        for number, step in enumerate(steps):
-            if step.action == "drop" or number in prepared:
-                install.drop_objects(connection, step.name, patience)
+        ready = {number: install.make_ready(connection, one) for number, one in prepared.items()}
+        changed = [step.name for n, step in enumerate(steps) if step.action == "drop" or n in ready]
+        install.drop_objects(connection, changed, patience)
         for number, step in enumerate(steps):
             if step.action == "drop":
                 install.forget(connection, step.name)
-            elif number in prepared:
-                install.install(connection, prepared[number])
+            elif number in ready:
+                install.install(connection, ready[number])
         sources = connection.scalars(text(query("catalog", "source_ids"))).all()
         install.sync_sources(connection, sources, patience)
     return [
@@ -268,8 +268,7 @@ def suspend(connection: Connection, tables: Sequence[str]) -> list[str]:
     with translated():
         if names:
             patience = install.begin(connection)
-            for name in names:
-                install.drop_objects(connection, name, patience)
+            install.drop_objects(connection, names, patience)
             sources = connection.scalars(text(query("catalog", "source_ids"))).all()
             install.sync_sources(connection, sources, patience)
     return names

@@ -7,7 +7,8 @@ caller whose attempt was cut short tries again.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import LiteralString
 
 from psycopg import sql
@@ -20,7 +21,7 @@ from meshcache_pg.database import execute_all, execute_ddl, translated
 from meshcache_pg.definition import Definition
 from meshcache_pg.errors import NotInstalled
 from meshcache_pg.marked import MarkedSource, MarkTable
-from meshcache_pg.patience import FOR_WRITERS_MS, Patience
+from meshcache_pg.patience import Patience
 from meshcache_pg.preparing import Prepared, definition_error
 from meshcache_pg.render import (
     CORE,
@@ -48,40 +49,68 @@ def begin(connection: Connection) -> Patience:
     return patience
 
 
-def install(connection: Connection, prepared: Prepared) -> None:
-    """Create one cached view or rollup, whose former objects are dropped already. Marks and triggers follow
-    in `sync_sources`.
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A definition with its dependencies in the catalog's ids and its mark tables in place: all that can be
+    done before anything that others use is locked.
     """
+
+    prepared: Prepared
+    server: int
+    dependencies: Sequence[ResolvedDependency]
+    strict: Sequence[Sequence[str]]
+
+
+def make_ready(connection: Connection, prepared: Prepared) -> Ready:
+    """Create what a definition needs beside its own objects, which others may have in common with it."""
+    is_complete = prepared.definition.coverage == "complete"
+    with translated():
+        server = connection.scalar(text("select current_setting('server_version_num')::integer"))
+        return Ready(
+            prepared,
+            server or 0,
+            [_with_marks(connection, found) for found in prepared.dependencies],
+            [
+                _strict(connection, found) if is_complete and found.kind == "key" else []
+                for found in prepared.dependencies
+            ],
+        )
+
+
+def install(connection: Connection, ready: Ready) -> None:
+    """Create one cached view or rollup, whose former objects are dropped already. Marks and triggers follow
+    in `sync_sources`. In few round trips: readers wait meanwhile.
+    """
+    prepared = ready.prepared
     definition = prepared.definition
     try:
         view_id, generation = _register(connection, prepared)
-        name = sql.Identifier(f"{definition.name}_source")
-        rename = sql.SQL("alter view {} rename to {}").format(prepared.source.sql, name)
-        execute_ddl(connection, sql_text(rename))
+        source = sql.Identifier(f"{definition.name}_source")
+        rename = sql_text(sql.SQL("alter view {} rename to {}").format(prepared.source.sql, source))
         if definition.kind == "rollup":
-            _install_rollup(connection, definition)
+            execute_all(connection, [rename, *_rollup(definition)])
             return
-        is_complete = definition.coverage == "complete"
-        stored = [
-            _store(connection, view_id, n, d, is_complete=is_complete)
-            for n, d in enumerate(prepared.dependencies)
-        ]
-        server = connection.scalar(text("select current_setting('server_version_num')::integer"))
-        rests = underlying.find(connection, prepared.oid)
-        underlying.note(connection, view_id, rests.objects)
+        _note_dependencies(connection, view_id, ready)
+        underlying.note(connection, view_id, prepared.rests.objects)
         renderer = ViewRenderer(
             view_id,
             definition,
             prepared.columns,
-            stored,
-            server,
+            ready.dependencies,
+            ready.server,
             generation=generation,
             hidden=prepared.hidden,
-            rests=rests.kinds,
+            rests=prepared.rests.kinds,
         )
-        execute_all(connection, renderer.statements())
-        _revoke(connection, view_functions(definition.name))
-        execute_all(connection, renderer.grants())
+        execute_all(
+            connection,
+            [
+                rename,
+                *renderer.statements(),
+                _revoke(view_functions(definition.name)),
+                *renderer.grants(),
+            ],
+        )
     except DBAPIError as error:
         raise definition_error(definition, error) from error
 
@@ -114,7 +143,7 @@ def _register(connection: Connection, prepared: Prepared) -> tuple[int, int]:
     return row.id, row.generation
 
 
-def _install_rollup(connection: Connection, definition: Definition) -> None:
+def _rollup(definition: Definition) -> Iterator[str]:
     view, matview, source = (
         sql.Identifier(CORE, definition.name),
         sql.Identifier(DATA, definition.name),
@@ -135,8 +164,8 @@ def _install_rollup(connection: Connection, definition: Definition) -> None:
     ]
     for reader in definition.readers:
         statements.append(sql.SQL("grant select on {} to {}").format(view, sql.Identifier(reader)))
-    execute_all(connection, map(sql_text, statements))
-    execute_all(connection, common_grants(definition.readers))
+    yield from map(sql_text, statements)
+    yield from common_grants(definition.readers)
 
 
 def _strict(connection: Connection, found: ResolvedDependency) -> list[str]:
@@ -147,10 +176,8 @@ def _strict(connection: Connection, found: ResolvedDependency) -> list[str]:
     return [name for name in found.columns if columns[name].not_null]
 
 
-def _store(
-    connection: Connection, view_id: int, position: int, found: ResolvedDependency, *, is_complete: bool
-) -> ResolvedDependency:
-    """Write one dependency to the catalog, with its source and mark table; returns it with their ids."""
+def _with_marks(connection: Connection, found: ResolvedDependency) -> ResolvedDependency:
+    """One dependency with the ids of its source and its mark table, which are made where they are new."""
     source_id: int = connection.execute(text(_q("ensure_source")), {"oid": found.source_id}).scalar_one()
     mark_id: int | None = None
     if found.columns:
@@ -161,92 +188,77 @@ def _store(
         if row.is_new:
             columns = table_columns(connection, found.source_id)
             marked = [columns[name] for name in found.columns]
-            for statement in render_marks.mark_table(row.id, marked):
-                execute_ddl(connection, statement)
+            execute_all(connection, render_marks.mark_table(row.id, marked))
             connection.execute(text(_q("reserve_pages")), {"mark_table": f"meshcache.mark_{row.id}"})
-    links = [
-        {"table": sql_text(link.table.sql), "from": link.from_column, "to": link.to_column}
-        for link in found.links
-    ]
-    connection.execute(
-        text(_q("insert_dependency")),
+    return replace(found, source_id=source_id, mark_id=mark_id)
+
+
+def _note_dependencies(connection: Connection, view_id: int, ready: Ready) -> None:
+    rows = [
         {
             "view_id": view_id,
             "position": position,
-            "source_id": source_id,
+            "source_id": found.source_id,
             "source_name": sql_text(found.relation.sql),
-            "mark_id": mark_id,
+            "mark_id": found.mark_id,
             "kind": found.kind,
             "view_columns": list(found.view_columns),
-            "links": json.dumps(links),
+            "links": json.dumps(
+                [
+                    {"table": sql_text(link.table.sql), "from": link.from_column, "to": link.to_column}
+                    for link in found.links
+                ]
+            ),
             "matter": list(found.matter) if found.matter is not None else None,
-            "strict": _strict(connection, found) if is_complete and found.kind == "key" else [],
+            "strict": list(strict),
             "has_children": found.has_children,
-        },
-    )
-    return ResolvedDependency(
-        source_id=source_id,
-        relation=found.relation,
-        kind=found.kind,
-        mark_id=mark_id,
-        columns=found.columns,
-        view_columns=found.view_columns,
-        links=found.links,
-        matter=found.matter,
-        has_children=found.has_children,
-    )
+        }
+        for position, (found, strict) in enumerate(zip(ready.dependencies, ready.strict, strict=True))
+    ]
+    if rows:
+        connection.execute(text(_q("insert_dependency")), rows)
 
 
-def _revoke(connection: Connection, names: Sequence[str]) -> None:
-    signatures = ", ".join(connection.scalars(text(_q("functions_of")), {"names": list(names)}))
-    if signatures:
-        execute_ddl(connection, f"revoke execute on function {signatures} from public")
+def _revoke(names: Sequence[str]) -> str:
+    # Without arguments, because no two functions of ours have one name.
+    functions = sql.SQL(", ").join(sql.Identifier(CORE, name) for name in names)
+    return sql_text(sql.SQL("revoke execute on function {} from public").format(functions))
 
 
-def _drop_functions(connection: Connection, names: Sequence[str]) -> None:
-    signatures = ", ".join(connection.scalars(text(_q("functions_of")), {"names": list(names)}))
-    if signatures:
-        execute_ddl(connection, f"drop function {signatures}")
+def _drop_functions(names: Sequence[str]) -> str:
+    functions = sql.SQL(", ").join(sql.Identifier(CORE, name) for name in names)
+    return sql_text(sql.SQL("drop function if exists {}").format(functions))
 
 
-def drop_objects(connection: Connection, name: str, patience: Patience) -> None:
-    """Drop what one definition became, where it is there; its catalog row and its sources stay. To be done
-    for all of them before the first one is created: creating takes time, and dropping has to wait for locks.
+def drop_objects(connection: Connection, names: Sequence[str], patience: Patience) -> None:
+    """Drop what definitions became, where it is there; their catalog rows and sources stay. To be done for
+    all of them before the first one is created: creating takes time, and dropping has to wait for locks.
     """
-    view_id = connection.scalar(text("select id from meshcache.cached_view where name = :n"), {"n": name})
-    views = (name, *(f"{name}_{part}" for part in VIEWS), f"{name}_source")
-    there = set(connection.scalars(text(_q("views_there")), {"names": list(views)}))
-    *views_of_table, source = views
-    for view in views_of_table:
-        if view in there:
-            _drop(patience, "view", sql.Identifier(CORE, view))
-    # After the views, which call some of them: whoever reads the views is waited for there.
-    names = [*view_functions(name), *condition_functions(name)]
-    _drop_functions(connection, names)
-    kind = connection.scalar(
-        text("select c.relkind::text from pg_class c where c.oid = to_regclass(:n)"),
-        {"n": sql_text(sql.Identifier(DATA, name))},
-    )
-    if kind:
-        _drop(patience, "materialized view" if kind == "m" else "table", sql.Identifier(DATA, name))
-    if source in there:
-        _drop(patience, "view", sql.Identifier(CORE, source))
-    if view_id is not None:
-        for table in ("view_state", "counter"):
-            connection.execute(
-                text(
-                    sql_text(
-                        sql.SQL("delete from {} where view_id = :id").format(sql.Identifier(DATA, table))
-                    )
-                ),
-                {"id": view_id},
-            )
-        connection.execute(text(_q("delete_dependencies")), {"view_id": view_id})
+    if not names:
+        return
+    of_view = {name: (name, *(f"{name}_{part}" for part in VIEWS)) for name in names}
+    asked = [one for name in names for one in (*of_view[name], f"{name}_source")]
+    there = {(row.kind, row.name) for row in connection.execute(text(_q("there")), {"names": asked})}
+    statements: dict[str, str | None] = {}
 
+    def drop(kind: LiteralString, schema: str, name: str) -> None:
+        relation = sql_text(sql.Identifier(schema, name))
+        statements[f"drop {kind} {relation}"] = relation
 
-def _drop(patience: Patience, kind: LiteralString, relation: sql.Identifier) -> None:
-    statement = sql.SQL("drop {} {}").format(sql.SQL(kind), relation)
-    patience.run(sql_text(statement), sql_text(relation))
+    for name in names:
+        for view in of_view[name]:
+            if ("v", view) in there:
+                drop("view", CORE, view)
+        # After the views, which call some of them: whoever reads the views is waited for there.
+        statements[_drop_functions([*view_functions(name), *condition_functions(name)])] = None
+        if ("r", name) in there:
+            drop("table", DATA, name)
+        if ("m", name) in there:
+            drop("materialized view", DATA, name)
+        if ("v", f"{name}_source") in there:
+            drop("view", CORE, f"{name}_source")
+    patience.run(statements)
+    connection.execute(text(_q("forget_state")), {"names": list(names)})
 
 
 def forget(connection: Connection, name: str) -> None:
@@ -275,18 +287,17 @@ def sync_sources(connection: Connection, source_ids: Iterable[int], patience: Pa
     # One order for everybody who locks several tables.
     for _, state, _ in sorted(work, key=lambda w: w[1].oid):
         if state.present:
-            patience.run(f"lock table {state.name} in share row exclusive mode", at_least_ms=FOR_WRITERS_MS)
+            patience.lock(f"lock table {state.name} in share row exclusive mode")
     for source_id, state, functions in work:
         if state.used and state.present:
-            execute_all(connection, functions)
-            _revoke(connection, render_marks.function_names(source_id))
+            execute_all(connection, [*functions, _revoke(render_marks.function_names(source_id))])
             connection.execute(text(_q("sync_triggers")), {"source_id": source_id})
         elif not state.used:
             connection.execute(text(_q("drop_triggers")), {"source_id": source_id})
-            _drop_functions(connection, render_marks.function_names(source_id))
+            execute_ddl(connection, _drop_functions(render_marks.function_names(source_id)))
+    mark_tables = [f"meshcache.mark_{int(row.id)}" for row in unused]
+    patience.run({f"drop table if exists {mark_table}": mark_table for mark_table in mark_tables})
     for row in unused:
-        mark_table = f"meshcache.mark_{int(row.id)}"
-        patience.run(f"drop table if exists {mark_table}", mark_table)
         connection.execute(text(_q("delete_mark")), {"id": row.id})
     for source_id, state, _ in work:
         if not state.used:
@@ -340,11 +351,11 @@ def uninstall(connection: Connection) -> None:
     if not connection.scalar(text("select to_regclass('meshcache.cached_view') is not null")):
         raise NotInstalled("there is nothing to uninstall: this database has no meshcache schema")
     with translated():
-        for table in connection.scalars(text(_q("watched_tables"))).all():
-            patience.run(f"lock table {table} in access exclusive mode", table)
+        tables = connection.scalars(text(_q("watched_tables"))).all()
+        patience.run({f"lock table {table} in access exclusive mode": table for table in tables})
         for source_id in connection.scalars(text("select id from meshcache.source_table order by id")).all():
             connection.execute(text(_q("drop_triggers")), {"source_id": source_id})
-        for name in connection.scalars(text("select name from meshcache.cached_view order by name")).all():
-            drop_objects(connection, name, patience)
+        names = connection.scalars(text("select name from meshcache.cached_view order by name")).all()
+        drop_objects(connection, names, patience)
         execute_ddl(connection, "drop schema if exists meshcache_data cascade")
         execute_ddl(connection, "drop schema meshcache cascade")

@@ -8,11 +8,11 @@ machine) nobody is waited for: what is free is taken, what is not ends the attem
 """
 
 import time
+from collections.abc import Mapping
 
 from sqlalchemy import Connection, text
 
-from meshcache_pg.database import execute_ddl
-from meshcache_pg.errors import LockBusy
+from meshcache_pg.database import execute_all, execute_ddl
 from meshcache_pg.sql import query
 
 # Of the first wait, while nobody can be waiting for us yet; and of all, should deadlock_timeout be long.
@@ -21,9 +21,6 @@ LONGEST_MS = 500
 # Of deadlock_timeout, for all waits after the first lock. On a busy machine it takes time until a wait that
 # is allowed begins, and until it is known that a lock is there.
 _SHARE = 0.6
-
-# What is left when the time is up: for somebody who came between the look at a lock and its taking.
-_SHORTEST_MS = 1
 
 # Writers come and go: with less than this a table that is written all the time could never be had. Whoever
 # has written to it and waits for a list of ours might find a circle, if its time comes within these.
@@ -40,30 +37,46 @@ class Patience:
         )
         self._all_ms = _SHARE * (timeout_ms or 1000)
         self._since: float | None = None
-        self._wait_at_most(min(LONGEST_MS, self._all_ms))
+        execute_ddl(connection, _wait_at_most(min(LONGEST_MS, self._all_ms)))
 
-    def run(self, statement: str, relation: str | None = None, *, at_least_ms: float = _SHORTEST_MS) -> None:
-        """Run DDL that takes a lock on something that others use, `relation` if it takes it all for itself.
-        Raises what the driver raises after a wait that is too long, or LockBusy instead of one.
+    def lock(self, statement: str) -> None:
+        """Run a LOCK TABLE that keeps writers out. Raises what the driver raises after a wait that is too
+        long.
         """
-        if self._since is not None:
-            left = self._all_ms - (time.monotonic() - self._since) * 1000
-            if left <= 0 and relation is not None and self._is_held(relation):
-                raise LockBusy(
-                    f"{relation} is in use, and there is no time left to wait for it", hint="Try again."
-                )
-            self._wait_at_most(max(at_least_ms, min(LONGEST_MS, left)))
         begin = time.monotonic()
-        execute_ddl(self._connection, statement)
+        wait = max(FOR_WRITERS_MS, min(LONGEST_MS, self._left_ms()))
+        execute_all(self._connection, [_wait_at_most(wait), statement])
+        self._has_begun(begin)
+
+    def run(self, statements: Mapping[str, str | None]) -> None:
+        """Run DDL that takes locks on what others use, all of it in one round trip: each statement with the
+        relation that it takes all for itself, if it is one; all names are qualified. Raises what the driver
+        raises after a wait that is too long, or instead of one.
+        """
+        if not statements:
+            return
+        begin = time.monotonic()
+        self._connection.execute(
+            text(query("install", "run_in_time")),
+            {
+                "statements": list(statements),
+                "relations": list(statements.values()),
+                "left": int(self._left_ms()),
+                "longest": LONGEST_MS,
+            },
+        )
+        self._has_begun(begin)
+
+    def _left_ms(self) -> float:
         if self._since is None:
-            # When in all this the lock was taken nobody knows.
+            return self._all_ms
+        return self._all_ms - (time.monotonic() - self._since) * 1000
+
+    def _has_begun(self, begin: float) -> None:
+        if self._since is None:
+            # When in all this the first lock was taken nobody knows.
             self._since = begin
 
-    def _is_held(self, relation: str) -> bool:
-        held = self._connection.scalar(text(query("install", "is_held")), {"name": relation})
-        return bool(held)
 
-    def _wait_at_most(self, milliseconds: float) -> None:
-        self._connection.execute(
-            text("select set_config('lock_timeout', :t, true)"), {"t": f"{max(1, int(milliseconds))}ms"}
-        )
+def _wait_at_most(milliseconds: float) -> str:
+    return f"set local lock_timeout = {max(1, int(milliseconds))}"

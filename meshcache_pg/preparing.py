@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from meshcache_pg import calls, confidential, facts, keys, session
+from meshcache_pg import calls, confidential, facts, keys, session, underlying
 from meshcache_pg.conditions import Column, ResolvedDependency
 from meshcache_pg.database import DEPENDENTS_HINT, execute_ddl, primary_message, qualified_names
 from meshcache_pg.definition import Definition
@@ -20,12 +20,14 @@ from meshcache_pg.resolve import check_readable, resolve, source_columns, table_
 from meshcache_pg.settings import Settings
 from meshcache_pg.sql import Identifier, query
 from meshcache_pg.sql import text as sql_text
+from meshcache_pg.underlying import NOTHING, Underlying
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A definition that was found to be in order, with its SELECT as a view of the name `source`, which
-    `install` gives its place. `remark` is what could not be found out about it.
+    `install` gives its place. `rests` is what else than the rows of tables its answer follows from, `remark`
+    what could not be found out about it.
     """
 
     definition: Definition
@@ -35,6 +37,7 @@ class Prepared:
     columns: Sequence[Column]
     dependencies: Sequence[ResolvedDependency] = ()
     hidden: tuple[str, ...] = ()
+    rests: Underlying = NOTHING
     key_proved: bool = True
     remark: str | None = None
 
@@ -86,7 +89,14 @@ def _prepare_view(connection: Connection, begun: Prepared, whole: Collection[int
         columns = list(table_columns(connection, oid).values())
     check_readable(connection, definition, oid, dependencies)
     dependencies = [replace(d, matter=None) if d.source_id in whole else d for d in dependencies]
-    return replace(begun, oid=oid, columns=columns, dependencies=dependencies, hidden=hidden)
+    return replace(
+        begun,
+        oid=oid,
+        columns=columns,
+        dependencies=dependencies,
+        hidden=hidden,
+        rests=underlying.find(connection, oid),
+    )
 
 
 def _with_key(connection: Connection, begun: Prepared, settings: Settings, *, check_data: bool) -> Prepared:

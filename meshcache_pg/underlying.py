@@ -7,6 +7,7 @@ compare their versions in the catalog.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy import Connection, text
 
@@ -41,6 +42,9 @@ class Underlying:
         """Of which there are any."""
         named = {"functions": self.functions, "relations": self.relations, "labels": self.labels}
         return [name for name, oids in named.items() if oids]
+
+
+NOTHING: Final = Underlying(frozenset(), frozenset(), frozenset())
 
 
 def find(connection: Connection, oid: int) -> Underlying:

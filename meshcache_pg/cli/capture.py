@@ -14,7 +14,8 @@ from meshcache_pg.errors import MeshcacheError
 # What only reads is left out; these are SELECTs that do something.
 _READS = re.compile(r"(?:select|show|with recursive)\b")
 _ACTS = re.compile(
-    r"\b(?:set_config|_ensure_data|_sync_triggers|_drop_triggers|invalidate|\w+_invalidate)\"?\("
+    r"\b(?:set_config|_ensure_data|_reserve_pages|_run_in_time|_sync_triggers|_drop_triggers|invalidate"
+    r"|\w+_invalidate)\"?\("
 )
 _COMMENTS = re.compile(r"^\s*--[^\n]*\n", re.MULTILINE)
 
@@ -49,13 +50,14 @@ def captured(connection: Connection, work: Callable[[Connection], object]) -> li
     found: list[str] = []
 
     def note(
-        _connection: Any, _cursor: Any, statement: str, parameters: Any, context: Any, _many: bool
+        _connection: Any, _cursor: Any, statement: str, parameters: Any, context: Any, many: bool
     ) -> None:
         literal = context is not None and context.execution_options.get("no_parameters")
-        text = statement if literal else cursor.mogrify(statement.encode(), parameters)
-        start = _COMMENTS.sub("", text).lstrip().lower()
-        if not _READS.match(start) or _ACTS.search(start):
-            found.append(text.strip())
+        for values in parameters if many else [parameters]:
+            text = statement if literal else cursor.mogrify(statement.encode(), values)
+            start = _COMMENTS.sub("", text).lstrip().lower()
+            if not _READS.match(start) or _ACTS.search(start):
+                found.append(text.strip())
 
     savepoint = connection.begin_nested()
     event.listen(connection, "before_cursor_execute", note)

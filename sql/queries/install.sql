@@ -147,9 +147,12 @@ values (
     :strict, :has_children
 );
 
--- name: delete_dependencies
--- Before a view is declared anew, or dropped.
-delete from meshcache.dependency where view_id = :view_id returning source_id;
+-- name: forget_state
+-- What is known of views before they are declared anew, or dropped.
+with gone as (select v.id from meshcache.cached_view as v where v.name = any(:names)),
+states as (delete from meshcache_data.view_state where view_id in (select g.id from gone as g)),
+counters as (delete from meshcache_data.counter where view_id in (select g.id from gone as g))
+delete from meshcache.dependency where view_id in (select g.id from gone as g);
 
 -- name: source_marks
 -- Everything that the triggers of one source table have to do: its mark tables and the columns that matter.
@@ -226,25 +229,19 @@ select meshcache._sync_triggers(:source_id);
 -- Removes the mark triggers of a source table.
 select meshcache._drop_triggers(:source_id);
 
--- name: functions_of
--- Functions in schema meshcache by name, with their argument types, ready for DROP FUNCTION.
-select p.oid::regprocedure::text as signature
-from pg_proc as p
-where p.pronamespace = 'meshcache'::regnamespace and p.proname = any(:names);
-
--- name: views_there
--- Which of these names are views in schema meshcache.
-select c.relname
+-- name: there
+-- Which of these names are views in schema meshcache, and which are tables or materialized views in meshcache_data.
+select c.relname as name, c.relkind::text as kind
 from pg_class as c
-where c.relnamespace = 'meshcache'::regnamespace and c.relkind = 'v' and c.relname = any(:names);
+where c.relname = any(:names) and (
+    (c.relnamespace = 'meshcache'::regnamespace and c.relkind = 'v')
+    or (c.relnamespace = to_regnamespace('meshcache_data') and c.relkind in ('r', 'm'))
+);
 
--- name: is_held
--- Whether any other transaction, prepared ones included, has a lock on this relation.
-select exists (
-    select from pg_locks as l
-    where l.locktype = 'relation' and l.granted and l.pid is distinct from pg_backend_pid()
-        and l.database = (select d.oid from pg_database as d where d.datname = current_database())
-        and l.relation = to_regclass(:name)
+-- name: run_in_time
+-- Runs DDL while the time lasts.
+select meshcache._run_in_time(
+    cast(:statements as text[]), cast(:relations as text[]), cast(:left as integer), cast(:longest as integer)
 );
 
 -- name: ensure_data
@@ -260,9 +257,11 @@ where c.oid = cast(:oid as oid);
 
 -- name: watched_tables
 -- Every table that carries mark triggers, partitions included, in one order for all who lock them.
-select distinct t.tgrelid::regclass::text as name, t.tgrelid
+select distinct format('%I.%I', n.nspname, c.relname) as name, t.tgrelid
 from pg_trigger as t
 inner join pg_proc as p on p.oid = t.tgfoid
+inner join pg_class as c on c.oid = t.tgrelid
+inner join pg_namespace as n on n.oid = c.relnamespace
 where p.pronamespace = 'meshcache'::regnamespace
 order by t.tgrelid;
 

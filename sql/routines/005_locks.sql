@@ -63,3 +63,40 @@ $$;
 comment on function meshcache._begin_fill(integer, boolean) is
 'Null when the calling transaction may fill, else why not: read_only, isolation, has_written, closed or busy.';
 revoke execute on function meshcache._begin_fill(integer, boolean) from public;
+
+-- Each statement waits for its lock while there is time left, of p_left_ms for all of them; then what is free is
+-- taken, and what another transaction has, prepared ones included, is an error instead of a wait. p_relations has the
+-- relation that the statement of the same place takes all for itself, null for none.
+create or replace function meshcache._run_in_time(
+    p_statements text[], p_relations text[], p_left_ms integer, p_longest_ms integer
+)
+returns void
+language plpgsql
+volatile
+security invoker
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_end timestamptz := clock_timestamp() + p_left_ms * interval '1 ms';
+    v_left_ms integer;
+begin
+    for n in 1 .. cardinality(p_statements) loop
+        v_left_ms := floor(extract(epoch from v_end - clock_timestamp()) * 1000);
+        if v_left_ms <= 0 and exists (
+            select from pg_locks as l
+            where l.locktype = 'relation' and l.granted and l.pid is distinct from pg_backend_pid()
+                and l.database = (select d.oid from pg_database as d where d.datname = current_database())
+                and l.relation = to_regclass(p_relations[n])
+        ) then
+            raise lock_not_available using
+                message = format('%s is in use, and there is no time left to wait for it', p_relations[n]),
+                hint = 'Try again.';
+        end if;
+        perform set_config('lock_timeout', least(p_longest_ms, greatest(1, v_left_ms))::text, true);
+        execute p_statements[n];
+    end loop;
+end
+$$;
+comment on function meshcache._run_in_time(text[], text[], integer, integer) is
+'Runs DDL one after the other in one call, with a limit to all waits for locks together.';
+revoke execute on function meshcache._run_in_time(text[], text[], integer, integer) from public;

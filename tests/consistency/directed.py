@@ -230,7 +230,7 @@ def slow_fill_across_a_refresh(database: Database, check: Check) -> None:
 
 
 def slow_fill_of_a_removed_key(database: Database, check: Check) -> None:
-    """What a refresh contained no mark asks for any more: a row that is stored behind it would stay for good."""
+    """What a refresh contained no mark asks for any more: a row that comes after it would stay for good."""
     filler, writer, other = database.connect(), database.connect(), database.connect()
     with standing_still(database, "f", filler, "select meshcache.whole_fill(array[1])"):
         writer.execute("delete from item where id = 1")
