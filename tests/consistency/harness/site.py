@@ -23,6 +23,11 @@ from tests.consistency.harness.workload import Workload
 # A server of this size is back after a fraction of a second; this is for one that never comes back.
 PATIENCE_SECONDS = 60
 
+# A SELECT made at random may take minutes over the few thousand rows that there are at most; then it is counted
+# among the errors. Who has to come to an end takes as long as it takes.
+_LONGEST_STATEMENT = "10s"
+_HURRIED = ("read", "write")
+
 
 class Stopped(Exception):
     """The round is over."""
@@ -79,6 +84,8 @@ class Site:
                     return psycopg.connect(
                         self.pooled_dsn, autocommit=True, prepare_threshold=None, **options
                     )
+                if role in _HURRIED:
+                    options.setdefault("options", f"-c statement_timeout={_LONGEST_STATEMENT}")
                 return psycopg.connect(self.dsn, autocommit=True, application_name=f"mc {role}", **options)
             except psycopg.OperationalError as error:
                 if not is_lost(error) or time.monotonic() > until:
