@@ -32,6 +32,9 @@ class Resolver(Worker):
             connection.execute(sql.SQL("{} prepared {}").format(sql.SQL(how), sql.Literal(gid)))
         except psycopg.errors.UndefinedObject:
             return
+        except psycopg.errors.ObjectNotInPrerequisiteState:
+            # It is still being prepared, in a session whose client is gone.
+            return
         except OF_THE_APPLICATION as error:
             if is_lost(error):
                 raise

@@ -23,8 +23,8 @@ from tests.consistency.harness.workload import Workload
 # A server of this size is back after a fraction of a second; this is for one that never comes back.
 PATIENCE_SECONDS = 60
 
-# A SELECT made at random may take minutes over the few thousand rows that there are at most; then it is counted
-# among the errors. Who has to come to an end takes as long as it takes.
+# A SELECT made at random may take minutes over the few thousand rows that there are at most: an error that is
+# counted. Who has to come to an end takes as long as it takes.
 _LONGEST_STATEMENT = "10s"
 _HURRIED = ("read", "write")
 
