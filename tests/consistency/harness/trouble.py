@@ -70,6 +70,9 @@ def is_lost(error: BaseException) -> bool:
         return True
     if isinstance(found, (psycopg.OperationalError, psycopg.InterfaceError)):
         return found.sqlstate is None or found.sqlstate.startswith("08")
+    if isinstance(found, psycopg.InternalError) and found.sqlstate is None:
+        # Two answers to one command: PgBouncer passes on what a server says as it stops, and adds its own.
+        return True
     # PgBouncer says of a server that it lost while a client was in a transaction.
     return found.sqlstate == "08P01"
 
