@@ -257,7 +257,7 @@ def hit(connection: Connection, target: Target, key: Sequence[Any]) -> tuple[Any
     if raw.prepare_threshold is None:
         return None
     # A loader of the caller's for jsonb need not be one for json.
-    texts = is_binary(raw, target.column_types)
+    texts = bool(target.json_text) and is_binary(raw, target.column_types)
     answer = _from_cache(raw, target, statements.hit(target, json_text=texts), key)
     if answer is None:
         return ()
