@@ -190,15 +190,18 @@ class Conditions:
             **common,
         )
 
-    def _tests(self, few_rows: bool) -> sql.Composed:
-        tests: list[sql.Composable] = [
-            self._no_mark(dependency, mark_table, few_rows) for dependency, mark_table in self._marked()
-        ]
+    def _tests(self, few_rows: bool) -> list[sql.Composable]:
+        marks = [self._no_mark(dependency, mark_table, few_rows) for dependency, mark_table in self._marked()]
+        return [*marks, *self._other_tests()]
+
+    def _other_tests(self) -> list[sql.Composable]:
+        """Those of a row alone, without the marks."""
+        tests: list[sql.Composable] = []
         if not self._complete:
             tests.append(compose("fresh", "no_wildcard", sources=self._sources))
         if self._definition.ttl:
             tests.append(compose("fresh", "not_expired"))
-        return joined(tests or [sql.SQL("true")])
+        return tests
 
     def unchanged(self) -> list[sql.Composable]:
         """That what no trigger tells of is as it was: partitions, and what else the answer rests on."""
@@ -263,13 +266,27 @@ class Conditions:
         For few rows each row probes the marks, whatever the planner thinks of them; for many it may join
         them.
         """
+        return self._fresh(usable or self.usable(), self._tests(few_rows))
+
+    def _fresh(self, usable: sql.Composed, tests: list[sql.Composable]) -> sql.Composed:
         part = "fresh_complete" if self._complete else "fresh_on_demand"
-        return compose("fresh", part, usable=usable or self.usable(), tests=self._tests(few_rows))
+        return compose("fresh", part, usable=usable, tests=joined(tests or [sql.SQL("true")]))
+
+    def unmarked(self) -> sql.Composed | None:
+        """What of `fresh` is no matter of marks; None where a row has no such test."""
+        tests = self._other_tests()
+        return self._fresh(self.usable(), tests) if tests or not self._complete else None
+
+    def not_filled(self) -> sql.Composable:
+        """Of the marks `m` of a complete view those that its last whole fill did not contain; the views of
+        the other kind have no such moment.
+        """
+        return compose("fresh", "not_filled", view_id=self._view_id) if self._complete else sql.SQL("")
 
     def _pending(self) -> sql.Composed:
         """Whether anything was written that the last whole fill of a complete view did not contain."""
         found: list[sql.Composable] = [
-            compose("fresh", "pending", mark_table=mark_table, view_id=self._view_id)
+            compose("fresh", "pending", mark_table=mark_table, not_filled=self.not_filled())
             for _, mark_table in self._marked()
         ]
         if self._definition.ttl:
@@ -283,7 +300,7 @@ class Conditions:
         found: list[list[tuple[str, sql.Composed]]] = []
         for dependency, mark_table in self._marked():
             joins, values = self._mark_values(dependency)
-            common = {"mark_table": mark_table, "view_id": self._view_id, "joins": joins}
+            common = {"mark_table": mark_table, "not_filled": self.not_filled(), "joins": joins}
             found.append(
                 [
                     (column, compose("fresh", "marked_values", value=value, **common))

@@ -60,7 +60,7 @@ _SUFFIXES = (
     "_fresh",
     "_quiet",
     "_stale",
-    "_touched",
+    "_outdated",
     "_bypass",
     "_rows",
     "_get",

@@ -7,27 +7,22 @@ from collections.abc import Iterator, Sequence
 
 from psycopg import sql
 
-from meshcache_pg.conditions import (
-    columns_of,
-    ident,
-    joined,
-    pairs,
-)
+from meshcache_pg.conditions import columns_of, ident, joined
 from meshcache_pg.definition import json_text_columns
 from meshcache_pg.headers import IndexTerm
 from meshcache_pg.render_fill import raw_type
-from meshcache_pg.render_verify import VerifyRenderer
+from meshcache_pg.render_outdated import OutdatedRenderer
 from meshcache_pg.sql import compose, text
 
 DATA = "meshcache_data"
 CORE = "meshcache"
 
 # What a cached view has beside its live view and its source, in the order to drop them; those that are not
-# complete have the last three alone.
-VIEWS = ("rows", "bypass", "touched", "stale", "quiet", "fresh", "hits", "hit")
+# complete have the last four alone.
+VIEWS = ("rows", "bypass", "stale", "quiet", "outdated", "fresh", "hits", "hit")
 
 
-class ViewRenderer(VerifyRenderer):
+class ViewRenderer(OutdatedRenderer):
     """Everything that one cached view becomes; `statements` has it in order."""
 
     def statements(self) -> Iterator[str]:
@@ -42,10 +37,10 @@ class ViewRenderer(VerifyRenderer):
         yield text(self._hit_view())
         yield text(self._hits_view())
         yield text(self._fresh_view())
+        yield text(self.outdated_view())
         if self.complete:
             yield text(self._quiet_view())
             yield text(self._stale_view())
-            yield text(self._touched_view())
             yield text(self._bypass_view())
             yield text(self._rows_view())
         yield text(self._live_view())
@@ -152,33 +147,6 @@ class ViewRenderer(VerifyRenderer):
             arrays=joined(arrays, ", "),
             usable=self.when.usable(),
             branches=joined(branches or [nothing], " union all "),
-        )
-
-    def _touched_view(self) -> sql.Composed:
-        """One branch per dependency, so that each can use an index of its own."""
-        keys = columns_of("c", self.definition.key)
-        arrays: list[sql.Composable] = []
-        branches: list[sql.Composable] = []
-        for number, values in enumerate(self.when.marked_values(), 1):
-            names = {column: ident(f"d{number}_{place}") for place, (column, _) in enumerate(values, 1)}
-            arrays += [sql.SQL("{} as {}").format(array, names[column]) for column, array in values]
-            marked = {n: compose("live_view", "marked", array=array) for n, array in names.items()}
-            matches = pairs(
-                lambda n: sql.Identifier("c", n), marked.__getitem__, [self.columns[n] for n in names]
-            )
-            branches.append(
-                compose("live_view", "touched_branch", c_keys=keys, name=self.name, matches=matches)
-            )
-        nothing = compose(
-            "live_view", "touched_branch", c_keys=keys, name=self.name, matches=sql.SQL("false")
-        )
-        return compose(
-            "live_view",
-            "touched_view",
-            touched=self.touched,
-            arrays=joined(arrays or [sql.SQL("true as nothing")], ", "),
-            usable=self.when.usable(),
-            branches=joined(branches or [nothing], " union "),
         )
 
     def _hit_view(self) -> sql.Composed:

@@ -63,7 +63,7 @@ class FillRenderer:
         self.fresh = ident(f"{name}_fresh")
         self.quiet = ident(f"{name}_quiet")
         self.stale = ident(f"{name}_stale")
-        self.touched = ident(f"{name}_touched")
+        self.outdated = ident(f"{name}_outdated")
         self.bypass = ident(f"{name}_bypass")
         self.rows = ident(f"{name}_rows")
         self.miss = ident(f"{name}_miss")
@@ -181,12 +181,12 @@ class FillRenderer:
         )
 
     def _resolve(self) -> sql.Composed:
+        key = self.definition.key
         own: dict[str, sql.Composable] = {
             "function": ident(f"_{self.definition.name}_resolve"),
-            "fresh_rows": self.fresh,
-            "h_is_c": self._same("h", "c"),
-            "c_keys": columns_of("c", self.definition.key),
             "is_current": self.is_current,
+            "outdated": self.outdated,
+            "o_keys": columns_of("o", key),
             **self._writing(),
         }
         if not self.complete:
@@ -197,10 +197,7 @@ class FillRenderer:
             fill_all=ident(f"_{self.definition.name}_fill_all"),
             usable=self.when.usable(),
             stale=self.stale,
-            c_is_f=self._same("c", "f"),
-            c_is_t=self._same("c", "t"),
-            hits=self.hits,
-            touched=self.touched,
+            **{f"{alias}_keys": columns_of(alias, key) for alias in "cfk"},
             **own,
         )
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from psycopg import sql
 
-from meshcache_pg.conditions import Marked, ResolvedDependency, columns_of, ident, joined, pairs
+from meshcache_pg.conditions import Column, Marked, ResolvedDependency, columns_of, ident, joined, pairs
 from meshcache_pg.render_fill import FillRenderer, raw_type
 from meshcache_pg.sql import Identifier, compose, text, trusted
 
@@ -87,17 +87,16 @@ class VerifyRenderer(FillRenderer):
         }
 
     def _match(self, columns: Sequence[str], left: _Alias, right: _Alias) -> sql.Composed:
-        """`left = right`, column by column. An operator of an extension has no form for two types: the value
-        is cast to the view's.
-        """
+        """`left = right`, column by column, in the view's types."""
+        return pairs(
+            left, lambda n: self._cast(self.columns[n], right(n)), [self.columns[c] for c in columns]
+        )
 
-        def same(name: str) -> sql.Composable:
-            column = self.columns[name]
-            if column.operator[0] == "pg_catalog":
-                return right(name)
-            return sql.SQL("{}::{}").format(right(name), raw_type(column.type))
-
-        return pairs(left, same, [self.columns[c] for c in columns])
+    def _cast(self, column: Column, value: sql.Composable) -> sql.Composable:
+        """A value to compare with the column's: an operator of an extension has no form for two types."""
+        if column.operator[0] == "pg_catalog":
+            return value
+        return sql.SQL("{}::{}").format(value, raw_type(column.type))
 
     def _marked_keys(self, marked: Marked) -> sql.Composed:
         common = self._values(marked)

@@ -168,7 +168,8 @@ end
 $refresh$
 
 -- part: resolve_complete
--- Refills what is stale or new and removes what the source no longer has, in one snapshot.
+-- Refills what is stale or new and removes what the source no longer has, in one snapshot. By their places in the table
+-- as this statement sees it: joined with it, they would be looked for once per row where the planner knows of none.
 create function meshcache.{function}(p_refill boolean)
 returns bigint
 language plpgsql
@@ -204,10 +205,15 @@ begin
     -- Only what is marked or expired may have to go: to look at every row of a large view takes as long as to fill it.
     removed as (
         delete from meshcache_data.{name} as c
-        using meshcache.{touched} as t
-        where {usable} and {is_current} and {c_is_t}
-            and not exists (select from meshcache.{hits} as h where {h_is_c} offset 0)
-            and not exists (select from filled as f where {c_is_f})
+        where {usable} and {is_current} and c.ctid = any(array(
+            select max(k._row) from (
+                select {o_keys}, o._row from meshcache.{outdated} as o
+                union all
+                select {f_keys}, null from filled as f
+            ) as k
+            group by {k_keys}
+            having bool_and(k._row is not null)
+        ))
         returning 1
     )
     select case when {usable} and {is_current} then (select count(*) from filled) + (select count(*) from removed) end
@@ -217,7 +223,8 @@ end
 $resolve$
 
 -- part: resolve_on_demand
--- The sweep removes stale rows, the next reader fills them again; a refresh recomputes them at once.
+-- The sweep removes stale rows, by their places as above, and the next reader fills them again; a refresh recomputes
+-- them at once.
 create function meshcache.{function}(p_refill boolean)
 returns bigint
 language plpgsql
@@ -235,17 +242,14 @@ begin
     if p_refill then
         insert into meshcache_data.{name} as c ({columns}, _filled_in, _filled_by, _filled_at, _expires_at)
         select {s_columns}, pg_current_snapshot(), pg_current_xact_id(), statement_timestamp(), {expires_at}
-        from (
-            select {c_keys} from meshcache_data.{name} as c
-            where not exists (select from meshcache.{fresh_rows} as h where {h_is_c}) offset 0
-        ) as k
+        from (select {o_keys} from meshcache.{outdated} as o offset 0) as k
         cross join lateral ({of_key}) as s
         where s._of_key = 1 and {may_fill}
         {on_conflict};
         get diagnostics v_rows = row_count;
     end if;
     delete from meshcache_data.{name} as c
-    where {is_current} and not exists (select from meshcache.{fresh_rows} as h where {h_is_c});
+    where {is_current} and c.ctid = any(array(select o._row from meshcache.{outdated} as o));
     get diagnostics v_removed = row_count;
     -- The table is locked by now, so that this stays as it is.
     return case when {is_current} then v_rows + v_removed end;

@@ -139,13 +139,16 @@ select 'label ' || e.xmin::text from pg_catalog.pg_enum as e where e.enumtypid =
 -- part: fresh_on_demand
 {usable} and c.xmin = c._filled_by::xid and {tests}
 
--- part: marked_values
+-- part: not_filled
 -- Only marks that the last whole fill did not contain can ask for anything.
+inner join meshcache_data.view_state as v
+    on v.view_id = {view_id}
+    and (m.xid = v.complete_by or not pg_catalog.pg_visible_in_snapshot(m.xid, v.complete_in))
+
+-- part: marked_values
 array(
     select {value} from meshcache.{mark_table} as m
-    inner join meshcache_data.view_state as v
-        on v.view_id = {view_id}
-        and (m.xid = v.complete_by or not pg_catalog.pg_visible_in_snapshot(m.xid, v.complete_in))
+    {not_filled}
     {joins}
 )
 
@@ -155,9 +158,7 @@ s.{column} = any(coalesce((select m.{array} from marked as m), '{{}}'))
 -- part: pending
 exists (
     select from meshcache.{mark_table} as m
-    inner join meshcache_data.view_state as v
-        on v.view_id = {view_id}
-        and (m.xid = v.complete_by or not pg_catalog.pg_visible_in_snapshot(m.xid, v.complete_in))
+    {not_filled}
 )
 
 -- part: pending_expired

@@ -72,21 +72,6 @@ where (select pg_catalog.cardinality(m.{first_array}) > 0 from marked as m)
 -- part: no_branch
 select {s_columns} from meshcache.{source} as s where false
 
--- part: touched_view
--- Keys of the cached rows that pending marks (or expiry) concern, fresh or not: what a refresh has to look at. A view,
--- so that a refresh that waited while its view was replaced names no mark table that is gone.
-create view meshcache.{touched} as
-with marked as materialized (
-    select {arrays} where {usable}
-)
-{branches}
-
--- part: touched_branch
-select {c_keys} from meshcache_data.{name} as c where {matches}
-
--- part: marked
-any (select pg_catalog.unnest(m.{array}) from marked as m)
-
 -- part: bypass_view
 -- Every row of the source while a complete view cannot be used, and none while it can.
 create view meshcache.{bypass} as

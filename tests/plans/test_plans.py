@@ -16,7 +16,7 @@ from meshcache_pg.conditions import FEW_MARKS
 from meshcache_pg.repository import load_target
 from meshcache_pg.sql import trusted
 from tests.fixtures.fix_db import Database
-from tests.fixtures.fix_shop import Shop, check, origin, scalar
+from tests.fixtures.fix_shop import ORDER_CARD, Shop, check, origin, scalar
 from tests.fixtures.fix_templates import Clone, Templates
 
 MARKS = 100_000
@@ -346,3 +346,45 @@ def test_a_round_of_the_live_check_scans_no_large_table(big_shop: Shop, view: st
             " and relname in ('orders', 'order_lines', 'order_card', 'customer_page')"
         ).fetchall()
     assert scanned == []
+
+
+# Rows of it are found by the customer that they carry, and no index leads there.
+ORDER_PAGE = ORDER_CARD.replace("order_card", "order_page").replace("-- tenant: customer_id\n", "")
+
+
+@pytest.mark.parametrize("view", ["customer_page", "order_card", "order_page"])
+@pytest.mark.parametrize("again", [False, True], ids=["sweep", "refresh"])
+def test_a_sweep_reads_a_table_once_whatever_is_known_of_it(big_shop: Shop, view: str, again: bool) -> None:
+    big_shop.apply(ORDER_PAGE)
+    table = sql.Identifier("meshcache_data", view)
+    with big_shop.connect() as connection:
+        # Filled after autovacuum was there: that there is no row in many pages is what the planner knows.
+        connection.execute("call meshcache.refresh(%s, p_mode => 'all')", (view,))
+        connection.execute(sql.SQL("delete from {}").format(table))
+        connection.execute(sql.SQL("vacuum analyze {}").format(table))
+        connection.execute("call meshcache.refresh(%s, p_mode => 'all')", (view,))
+        rows = scalar(connection, sql.SQL("select count(*) from {}").format(table))
+        assert rows > 1000
+    big_shop.run(
+        "update customers set name = name || '!' where id between 1001 and 1100",
+        "update order_lines set quantity = quantity + 1 where order_id between 1001 and 1300",
+        "delete from orders where id between 1201 and 1210",
+    )
+    with big_shop.connect(autocommit=False) as connection:
+        # So that what is read again and again fails instead of lasting for hours.
+        connection.execute("set statement_timeout = '60s'")
+        resolve = sql.SQL("select meshcache.{}({})").format(sql.Identifier(f"_{view}_resolve"), again)
+        assert scalar(connection, resolve) > 100
+        read = scalar(
+            connection,
+            "select seq_tup_read + coalesce(idx_tup_fetch, 0) from pg_stat_xact_user_tables"
+            " where relid = %s::regclass",
+            table.as_string(),
+        )
+        assert read < 3 * rows
+        outdated = sql.Identifier("meshcache", f"{view}_outdated")
+        left = sql.SQL("select count(*) from {}").format(outdated)
+        assert scalar(connection, left) == 0
+        plan = explain(connection, sql.SQL("select * from {}").format(outdated))
+        tests = [str(node.get("Filter")) for node in nodes(plan) if node.get("Relation Name") == view]
+        assert any("hashed SubPlan" in test for test in tests) == (view == "order_page")

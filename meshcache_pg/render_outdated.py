@@ -1,0 +1,72 @@
+"""Which cached rows have to go, as SQL text: what a sweep removes and a refresh recomputes. A part of
+render.py.
+"""
+
+from collections.abc import Mapping
+
+from psycopg import sql
+
+from meshcache_pg.conditions import Column, Marked, columns_of, ident, joined
+from meshcache_pg.render_verify import VerifyRenderer
+from meshcache_pg.sql import compose, trusted
+
+
+class OutdatedRenderer(VerifyRenderer):
+    """The view of the outdated rows."""
+
+    def outdated_view(self) -> sql.Composed:
+        """One branch per dependency, so that each can use an index of its own, and one for what no mark
+        tells of.
+        """
+        common = {"c_keys": columns_of("c", self.definition.key), "name": self.name}
+        branches = [self._branch(marked, common) for marked in self.when.marked()]
+        unmarked = self.when.unmarked()
+        if unmarked:
+            branches.append(compose("outdated", "unmarked", unmarked=unmarked, **common))
+        if not branches:
+            branches.append(compose("outdated", "unmarked", unmarked=sql.SQL("true"), **common))
+        return compose(
+            "outdated",
+            "view",
+            outdated=self.outdated,
+            name=self.name,
+            t_keys=columns_of("t", self.definition.key),
+            branches=joined(branches, "\nunion\n"),
+            fresh=self.when.fresh(few_rows=True),
+        )
+
+    def _branch(self, marked: Marked, common: Mapping[str, sql.Composable]) -> sql.Composed:
+        columns = marked.dependency.view_columns
+        value_of = dict(zip(columns, marked.values, strict=True))
+        of_marks = {
+            "mark_table": marked.table,
+            "joins": marked.joins,
+            "not_filled": self.when.not_filled(),
+        }
+        indexed = {self.definition.key[0], *(index[0].column for index in self.definition.all_indexes())}
+        if indexed.isdisjoint(columns):
+            among = [self._among_marked(self.columns[n], value_of[n], of_marks) for n in columns]
+            return compose("outdated", "by_scan", among_marked=joined(among), **common)
+        values = [sql.SQL("{} as {}").format(value, ident(name)) for name, value in value_of.items()]
+        return compose(
+            "outdated",
+            "by_index",
+            values=joined(values, ", "),
+            c_is_v=self._match(columns, lambda n: sql.Identifier("c", n), lambda n: sql.Identifier("v", n)),
+            **of_marks,
+            **common,
+        )
+
+    def _among_marked(
+        self, column: Column, value: sql.Composable, of_marks: Mapping[str, sql.Composable]
+    ) -> sql.Composed:
+        schema, operator = column.operator
+        return compose(
+            "outdated",
+            "among_marked",
+            column=sql.Identifier("c", column.name),
+            operator_schema=ident(schema),
+            operator=sql.SQL(trusted(operator)),
+            value=self._cast(column, value),
+            **of_marks,
+        )
