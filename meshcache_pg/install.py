@@ -9,17 +9,17 @@ caller whose attempt was cut short tries again.
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import LiteralString
+from typing import Any, LiteralString
 
 from psycopg import sql
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 from sqlalchemy.exc import DBAPIError
 
 from meshcache_pg import render_marks, underlying
 from meshcache_pg.conditions import Column, ResolvedDependency
 from meshcache_pg.database import execute_all, execute_ddl, translated
 from meshcache_pg.definition import Definition
-from meshcache_pg.errors import NotInstalled
+from meshcache_pg.errors import LockBusy, NotInstalled
 from meshcache_pg.marked import MarkedSource, MarkTable
 from meshcache_pg.patience import Patience
 from meshcache_pg.preparing import Prepared, definition_error
@@ -178,12 +178,13 @@ def _strict(connection: Connection, found: ResolvedDependency) -> list[str]:
 
 def _with_marks(connection: Connection, found: ResolvedDependency) -> ResolvedDependency:
     """One dependency with the ids of its source and its mark table, which are made where they are new."""
-    source_id: int = connection.execute(text(_q("ensure_source")), {"oid": found.source_id}).scalar_one()
+    source_id: int = _kept(
+        connection.execute(text(_q("ensure_source")), {"oid": found.source_id}).one_or_none(), found
+    ).id
     mark_id: int | None = None
     if found.columns:
-        row = connection.execute(
-            text(_q("ensure_mark")), {"source_id": source_id, "columns": list(found.columns)}
-        ).one()
+        named = {"source_id": source_id, "columns": list(found.columns)}
+        row = _kept(connection.execute(text(_q("ensure_mark")), named).one_or_none(), found)
         mark_id = row.id
         if row.is_new:
             columns = table_columns(connection, found.source_id)
@@ -191,6 +192,15 @@ def _with_marks(connection: Connection, found: ResolvedDependency) -> ResolvedDe
             execute_all(connection, render_marks.mark_table(row.id, marked))
             connection.execute(text(_q("reserve_pages")), {"mark_table": f"meshcache.mark_{row.id}"})
     return replace(found, source_id=source_id, mark_id=mark_id)
+
+
+def _kept(row: Row[Any] | None, found: ResolvedDependency) -> Row[Any]:
+    if row is None:
+        raise LockBusy(
+            f"another process is taking away what notes changes of {found.relation.schema}.{found.relation.name}",
+            hint="Nobody needed it any more at that moment; try again.",
+        )
+    return row
 
 
 def _note_dependencies(connection: Connection, view_id: int, ready: Ready) -> None:
@@ -273,15 +283,17 @@ def sync_sources(connection: Connection, source_ids: Iterable[int], patience: Pa
     statement that began under the old triggers has then ended, and the next one sees the new ones. Without
     that, a writer that still runs the old function could leave out a mark that a new view depends on.
     """
-    unused = connection.execute(text(_q("unused_marks"))).all()
-    touched = set(source_ids) | {row.source_id for row in unused}
+    unused_sources, unused_marks = _take_unused(connection)
     work = []
-    for source_id in sorted(touched):
+    for source_id in sorted({*source_ids, *(row.source_id for row in unused_marks)}):
         state = connection.execute(text(_q("source_state")), {"source_id": source_id}).one()
+        if not state.used and source_id not in unused_sources:
+            # Another apply is about to read it again, and will see to it.
+            continue
         functions = (
             _functions(connection, source_id, state.oid, state.flush) if state.used and state.present else []
         )
-        if _is_current(connection, source_id, functions) and state.used:
+        if state.used and _is_current(connection, source_id, functions):
             continue
         work.append((source_id, state, functions))
     # One order for everybody who locks several tables.
@@ -295,13 +307,27 @@ def sync_sources(connection: Connection, source_ids: Iterable[int], patience: Pa
         elif not state.used:
             connection.execute(text(_q("drop_triggers")), {"source_id": source_id})
             execute_ddl(connection, _drop_functions(render_marks.function_names(source_id)))
-    mark_tables = [f"meshcache.mark_{int(row.id)}" for row in unused]
+    mark_tables = [f"meshcache.mark_{int(row.id)}" for row in unused_marks]
     patience.run({f"drop table if exists {mark_table}": mark_table for mark_table in mark_tables})
-    for row in unused:
+    for row in unused_marks:
         connection.execute(text(_q("delete_mark")), {"id": row.id})
     for source_id, state, _ in work:
         if not state.used:
             connection.execute(text(_q("delete_source")), {"id": source_id})
+
+
+def _take_unused(connection: Connection) -> tuple[set[int], Sequence[Row[tuple[int, int]]]]:
+    """The source tables and mark tables that no view reads any more; what another apply is about to read
+    again stays, and is found by the next one.
+    """
+    sources = connection.scalars(text(_q("lock_unused_sources"))).all()
+    marks = connection.scalars(text(_q("lock_unused_marks"))).all()
+    # Somebody may have begun to read one, and have committed, between snapshot and lock.
+    unused = connection.scalars(text(_q("unused_sources")), {"ids": sources}).all()
+    unused_marks = connection.execute(
+        text(_q("unused_marks")), {"ids": marks, "unused_sources": unused}
+    ).all()
+    return set(unused), unused_marks
 
 
 def _functions(connection: Connection, source_id: int, oid: int, flush: Sequence[int]) -> list[str]:
