@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, text
 
-from meshcache_pg import install, keys, preparing, underlying
+from meshcache_pg import install, keys, preparing, sources, underlying
 from meshcache_pg.database import translated
 from meshcache_pg.definition import Definition, parse
 from meshcache_pg.errors import DefinitionError
@@ -178,11 +178,11 @@ def apply(
 ) -> list[Step]:
     """Carry out a plan in the caller's transaction; all or nothing. Returns the steps with their remarks.
 
-    Needs: ownership of the source tables. Locks: SHARE ROW EXCLUSIVE on source tables whose triggers change,
-    ACCESS EXCLUSIVE on the cache's own objects that are replaced; no wait is longer than half a second, and
-    all together are shorter than deadlock_timeout (LockBusy). What takes long, such as the look for keys that
-    are not unique (`check_data`), is done before any of them is taken. `settings` are those of the
-    environment.
+    Needs: ownership of the source tables, READ COMMITTED. Locks: an advisory lock, so that one transaction at
+    a time changes definitions; SHARE ROW EXCLUSIVE on source tables whose triggers change, ACCESS EXCLUSIVE
+    on the cache's own objects that are replaced; no wait is longer than half a second, and all together are
+    shorter than deadlock_timeout (LockBusy). What takes long, such as the look for keys that are not unique
+    (`check_data`), is done before any of them is taken. `settings` are those of the environment.
     """
     with translated():
         require(connection)
@@ -195,6 +195,7 @@ def apply(
             for number, step in enumerate(steps)
             if step.definition is not None and step.action not in ("keep", "drop")
         }
+        install.take_turn(connection)
         ready = {number: install.make_ready(connection, one) for number, one in prepared.items()}
         changed = [step.name for n, step in enumerate(steps) if step.action == "drop" or n in ready]
         install.drop_objects(connection, changed, patience)
@@ -203,8 +204,8 @@ def apply(
                 install.forget(connection, step.name)
             elif number in ready:
                 install.install(connection, ready[number])
-        sources = connection.scalars(text(query("catalog", "source_ids"))).all()
-        install.sync_sources(connection, sources, patience)
+        watched = connection.scalars(text(query("catalog", "source_ids"))).all()
+        sources.sync(connection, watched, patience)
     return [
         replace(step, remark=prepared[number].remark) if number in prepared else step
         for number, step in enumerate(steps)
@@ -268,9 +269,10 @@ def suspend(connection: Connection, tables: Sequence[str]) -> list[str]:
     with translated():
         if names:
             patience = install.begin(connection)
+            install.take_turn(connection)
             install.drop_objects(connection, names, patience)
-            sources = connection.scalars(text(query("catalog", "source_ids"))).all()
-            install.sync_sources(connection, sources, patience)
+            watched = connection.scalars(text(query("catalog", "source_ids"))).all()
+            sources.sync(connection, watched, patience)
     return names
 
 

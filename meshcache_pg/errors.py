@@ -90,10 +90,11 @@ SQLSTATES: Final[Mapping[str, type[MeshcacheError]]] = MappingProxyType(
     {
         "MC001": DefinitionError,  # no cached view of that name
         "MC002": DefinitionError,  # no cached view depends on that table
-        "MC003": ConfigurationError,  # maintenance under another isolation level than READ COMMITTED
+        "MC003": ConfigurationError,  # another isolation level than READ COMMITTED
         "MC004": LockBusy,  # a fill inside a savepoint
         "MC005": DefinitionError,  # no such refresh mode
         "MC006": NotInstalled,  # the cache table is gone: apply again
+        "MC007": LockBusy,  # another transaction is changing definitions
     }
 )
 

@@ -7,20 +7,19 @@ caller whose attempt was cut short tries again.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, LiteralString
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import LiteralString
 
 from psycopg import sql
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from meshcache_pg import render_marks, underlying
-from meshcache_pg.conditions import Column, ResolvedDependency
+from meshcache_pg import sources, underlying
+from meshcache_pg.conditions import ResolvedDependency
 from meshcache_pg.database import execute_all, execute_ddl, translated
 from meshcache_pg.definition import Definition
-from meshcache_pg.errors import LockBusy, NotInstalled
-from meshcache_pg.marked import MarkedSource, MarkTable
+from meshcache_pg.errors import NotInstalled
 from meshcache_pg.patience import Patience
 from meshcache_pg.preparing import Prepared, definition_error
 from meshcache_pg.render import (
@@ -33,7 +32,6 @@ from meshcache_pg.render import (
     index_columns,
     view_functions,
 )
-from meshcache_pg.resolve import table_columns
 from meshcache_pg.sql import made_by, query
 from meshcache_pg.sql import text as sql_text
 
@@ -47,6 +45,15 @@ def begin(connection: Connection) -> Patience:
     patience = Patience(connection)
     connection.execute(text(_q("ensure_data")))
     return patience
+
+
+def take_turn(connection: Connection) -> None:
+    """Be the only one that changes definitions until the transaction ends. To be called before anything that
+    others use is locked. Raises LockBusy when somebody else does so for long, ConfigurationError under
+    another isolation level than READ COMMITTED.
+    """
+    with translated():
+        connection.execute(text(_q("take_turn")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +76,9 @@ def make_ready(connection: Connection, prepared: Prepared) -> Ready:
         return Ready(
             prepared,
             server or 0,
-            [_with_marks(connection, found) for found in prepared.dependencies],
+            [sources.with_marks(connection, found) for found in prepared.dependencies],
             [
-                _strict(connection, found) if is_complete and found.kind == "key" else []
+                sources.strict_columns(connection, found) if is_complete and found.kind == "key" else []
                 for found in prepared.dependencies
             ],
         )
@@ -79,7 +86,7 @@ def make_ready(connection: Connection, prepared: Prepared) -> Ready:
 
 def install(connection: Connection, ready: Ready) -> None:
     """Create one cached view or rollup, whose former objects are dropped already. Marks and triggers follow
-    in `sync_sources`. In few round trips: readers wait meanwhile.
+    in `sources.sync`. In few round trips: readers wait meanwhile.
     """
     prepared = ready.prepared
     definition = prepared.definition
@@ -107,7 +114,7 @@ def install(connection: Connection, ready: Ready) -> None:
             [
                 rename,
                 *renderer.statements(),
-                _revoke(view_functions(definition.name)),
+                sources.revoke(view_functions(definition.name)),
                 *renderer.grants(),
             ],
         )
@@ -168,41 +175,6 @@ def _rollup(definition: Definition) -> Iterator[str]:
     yield from common_grants(definition.readers)
 
 
-def _strict(connection: Connection, found: ResolvedDependency) -> list[str]:
-    """The marked columns that are not null: of a key that is one only because they are, a null among them
-    would be a row that no mark finds.
-    """
-    columns = table_columns(connection, found.source_id)
-    return [name for name in found.columns if columns[name].not_null]
-
-
-def _with_marks(connection: Connection, found: ResolvedDependency) -> ResolvedDependency:
-    """One dependency with the ids of its source and its mark table, which are made where they are new."""
-    source_id: int = _kept(
-        connection.execute(text(_q("ensure_source")), {"oid": found.source_id}).one_or_none(), found
-    ).id
-    mark_id: int | None = None
-    if found.columns:
-        named = {"source_id": source_id, "columns": list(found.columns)}
-        row = _kept(connection.execute(text(_q("ensure_mark")), named).one_or_none(), found)
-        mark_id = row.id
-        if row.is_new:
-            columns = table_columns(connection, found.source_id)
-            marked = [columns[name] for name in found.columns]
-            execute_all(connection, render_marks.mark_table(row.id, marked))
-            connection.execute(text(_q("reserve_pages")), {"mark_table": f"meshcache.mark_{row.id}"})
-    return replace(found, source_id=source_id, mark_id=mark_id)
-
-
-def _kept(row: Row[Any] | None, found: ResolvedDependency) -> Row[Any]:
-    if row is None:
-        raise LockBusy(
-            f"another process is taking away what notes changes of {found.relation.schema}.{found.relation.name}",
-            hint="Nobody needed it any more at that moment; try again.",
-        )
-    return row
-
-
 def _note_dependencies(connection: Connection, view_id: int, ready: Ready) -> None:
     rows = [
         {
@@ -229,17 +201,6 @@ def _note_dependencies(connection: Connection, view_id: int, ready: Ready) -> No
         connection.execute(text(_q("insert_dependency")), rows)
 
 
-def _revoke(names: Sequence[str]) -> str:
-    # Without arguments, because no two functions of ours have one name.
-    functions = sql.SQL(", ").join(sql.Identifier(CORE, name) for name in names)
-    return sql_text(sql.SQL("revoke execute on function {} from public").format(functions))
-
-
-def _drop_functions(names: Sequence[str]) -> str:
-    functions = sql.SQL(", ").join(sql.Identifier(CORE, name) for name in names)
-    return sql_text(sql.SQL("drop function if exists {}").format(functions))
-
-
 def drop_objects(connection: Connection, names: Sequence[str], patience: Patience) -> None:
     """Drop what definitions became, where it is there; their catalog rows and sources stay. To be done for
     all of them before the first one is created: creating takes time, and dropping has to wait for locks.
@@ -260,7 +221,7 @@ def drop_objects(connection: Connection, names: Sequence[str], patience: Patienc
             if ("v", view) in there:
                 drop("view", CORE, view)
         # After the views, which call some of them: whoever reads the views is waited for there.
-        statements[_drop_functions([*view_functions(name), *condition_functions(name)])] = None
+        statements[sources.drop_functions([*view_functions(name), *condition_functions(name)])] = None
         if ("r", name) in there:
             drop("table", DATA, name)
         if ("m", name) in there:
@@ -274,96 +235,6 @@ def drop_objects(connection: Connection, names: Sequence[str], patience: Patienc
 def forget(connection: Connection, name: str) -> None:
     """Take the catalog row of a cached view or rollup away, whose objects are dropped already."""
     connection.execute(text(_q("delete_view")), {"name": name})
-
-
-def sync_sources(connection: Connection, source_ids: Iterable[int], patience: Patience) -> None:
-    """Bring mark tables, trigger functions and triggers of source tables to what the catalog asks for.
-
-    Locks each table whose triggers or trigger functions change in SHARE ROW EXCLUSIVE mode until commit: a
-    statement that began under the old triggers has then ended, and the next one sees the new ones. Without
-    that, a writer that still runs the old function could leave out a mark that a new view depends on.
-    """
-    unused_sources, unused_marks = _take_unused(connection)
-    work = []
-    for source_id in sorted({*source_ids, *(row.source_id for row in unused_marks)}):
-        state = connection.execute(text(_q("source_state")), {"source_id": source_id}).one()
-        if not state.used and source_id not in unused_sources:
-            # Another apply is about to read it again, and will see to it.
-            continue
-        functions = (
-            _functions(connection, source_id, state.oid, state.flush) if state.used and state.present else []
-        )
-        if state.used and _is_current(connection, source_id, functions):
-            continue
-        work.append((source_id, state, functions))
-    # One order for everybody who locks several tables.
-    for _, state, _ in sorted(work, key=lambda w: w[1].oid):
-        if state.present:
-            patience.lock(f"lock table {state.name} in share row exclusive mode")
-    for source_id, state, functions in work:
-        if state.used and state.present:
-            execute_all(connection, [*functions, _revoke(render_marks.function_names(source_id))])
-            connection.execute(text(_q("sync_triggers")), {"source_id": source_id})
-        elif not state.used:
-            connection.execute(text(_q("drop_triggers")), {"source_id": source_id})
-            execute_ddl(connection, _drop_functions(render_marks.function_names(source_id)))
-    mark_tables = [f"meshcache.mark_{int(row.id)}" for row in unused_marks]
-    patience.run({f"drop table if exists {mark_table}": mark_table for mark_table in mark_tables})
-    for row in unused_marks:
-        connection.execute(text(_q("delete_mark")), {"id": row.id})
-    for source_id, state, _ in work:
-        if not state.used:
-            connection.execute(text(_q("delete_source")), {"id": source_id})
-
-
-def _take_unused(connection: Connection) -> tuple[set[int], Sequence[Row[tuple[int, int]]]]:
-    """The source tables and mark tables that no view reads any more; what another apply is about to read
-    again stays, and is found by the next one.
-    """
-    sources = connection.scalars(text(_q("lock_unused_sources"))).all()
-    marks = connection.scalars(text(_q("lock_unused_marks"))).all()
-    # Somebody may have begun to read one, and have committed, between snapshot and lock.
-    unused = connection.scalars(text(_q("unused_sources")), {"ids": sources}).all()
-    unused_marks = connection.execute(
-        text(_q("unused_marks")), {"ids": marks, "unused_sources": unused}
-    ).all()
-    return set(unused), unused_marks
-
-
-def _functions(connection: Connection, source_id: int, oid: int, flush: Sequence[int]) -> list[str]:
-    """The statements that create the trigger functions of one source table."""
-    columns = table_columns(connection, oid)
-    marks = [
-        MarkTable(
-            row.id,
-            # A column that was renamed or dropped since: its name makes the function leave wildcards,
-            # which is right until the view is replaced; a function without it would leave nothing.
-            tuple(columns.get(c, Column(c, "text")) for c in row.columns),
-            tuple(row.matter) if row.matter is not None else None,
-            frozenset(row.strict),
-        )
-        for row in connection.execute(text(_q("source_marks")), {"source_id": source_id})
-    ]
-    keys = tuple(columns[name] for name in primary_key(connection, oid))
-    return list(render_marks.functions(MarkedSource(source_id, tuple(marks), keys, tuple(flush))))
-
-
-def primary_key(connection: Connection, oid: int) -> Sequence[str]:
-    """The columns of a table's primary key in order."""
-    return connection.scalars(text(_q("primary_key")), {"oid": oid}).all()
-
-
-def _is_current(connection: Connection, source_id: int, functions: Sequence[str]) -> bool:
-    """Whether triggers, partitions and the bodies of the trigger functions are already as they should be."""
-    if connection.scalar(text(_q("missing_triggers")), {"source_id": source_id}):
-        return False
-    if not connection.scalar(text(_q("same_children")), {"source_id": source_id}):
-        return False
-    for name, statement in zip(render_marks.function_names(source_id), functions, strict=False):
-        body = connection.scalar(text(_q("function_definition")), {"name": name})
-        if body is None or body not in statement:
-            return False
-    return bool(functions)
 
 
 def uninstall(connection: Connection) -> None:

@@ -19,9 +19,9 @@ from sqlalchemy import Connection, text
 from meshcache_pg import render_marks
 from meshcache_pg.conditions import Column, ResolvedDependency
 from meshcache_pg.database import execute_ddl
-from meshcache_pg.install import primary_key
 from meshcache_pg.marked import MarkedSource, MarkTable
 from meshcache_pg.resolve import table_columns
+from meshcache_pg.sources import primary_key
 from meshcache_pg.sql import Identifier, query, trusted
 from meshcache_pg.sql import text as sql_text
 

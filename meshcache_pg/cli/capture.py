@@ -70,11 +70,14 @@ def captured(connection: Connection, work: Callable[[Connection], object]) -> li
 
 
 def guarded(connection: Connection, work: Callable[[Connection], object]) -> list[str]:
-    """The same, with statements before it that hold the catalog and the search_path to what they are now."""
+    """The same, with statements before it that hold the catalog and the search_path to what they are now; it
+    waits for its turn before it looks.
+    """
     cursor = psycopg.ClientCursor(connection.connection.driver_connection)  # type: ignore[arg-type]
     digest = connection.exec_driver_sql(_STATE).scalar_one()
     path = connection.exec_driver_sql("show search_path").scalar_one()
     before = [
+        "select meshcache._begin_apply()",
         psycopg.sql.SQL(_GUARD).format(state=psycopg.sql.SQL(_STATE), digest=digest).as_string(cursor),
         cursor.mogrify("select set_config('search_path', %s, true)", [path]),
     ]

@@ -1,4 +1,4 @@
--- What meshcache_pg/install.py asks the catalog and writes to it while it applies definitions.
+-- What meshcache_pg/install.py and sources.py ask the catalog and write to it while definitions are applied.
 
 -- name: relation
 -- A table by its name as written in a definition, resolved by the search_path; no row when there is none.
@@ -109,35 +109,28 @@ returning id, generation;
 select pg_get_viewdef(cast(:oid as oid), false);
 
 -- name: ensure_source
--- The id of a source table, registered if it is new, and kept from others who find it unused. No row when somebody has
--- just taken it away.
+-- The id of a source table, registered if it is new.
 with added as (
     insert into meshcache.source_table (relation) values (cast(:oid as oid)::regclass)
     on conflict (relation) do nothing
     returning id
-),
-found as (
-    select id from meshcache.source_table where relation = cast(:oid as oid)::regclass for key share
 )
 select id from added
 union all
-select id from found;
+select id from meshcache.source_table where relation = cast(:oid as oid)::regclass
+limit 1;
 
 -- name: ensure_mark
--- The id of a mark table's catalog row, and whether it is new. Kept and missing as above.
+-- The id of a mark table's catalog row, and whether it is new.
 with added as (
     insert into meshcache.mark_table (source_id, columns) values (:source_id, :columns)
     on conflict (source_id, columns) do nothing
     returning id
-),
-found as (
-    select id from meshcache.mark_table
-    where source_id = :source_id and columns = cast(:columns as text[])
-    for key share
 )
 select id, true as is_new from added
 union all
-select id, false from found;
+select id, false from meshcache.mark_table where source_id = :source_id and columns = cast(:columns as text[])
+limit 1;
 
 -- name: reserve_pages
 -- Makes plans probe a new mark table.
@@ -197,34 +190,10 @@ from meshcache.source_table as s
 left join pg_class as c on c.oid = s.relation
 where s.id = :source_id;
 
--- name: lock_unused_sources
--- Keeps source tables that no view reads any more from those who would read them again; without waiting for whoever
--- does so at this moment.
-select s.id from meshcache.source_table as s
-where not exists (select from meshcache.dependency as d where d.source_id = s.id)
-order by s.id
-for update of s skip locked;
-
--- name: lock_unused_marks
--- The same for mark tables.
-select m.id from meshcache.mark_table as m
-where not exists (select from meshcache.dependency as d where d.mark_id = m.id)
-order by m.id
-for update of m skip locked;
-
--- name: unused_sources
--- Which of these are unused still, now that nobody can begin to use them.
-select s.id from meshcache.source_table as s
-where s.id = any(:ids) and not exists (select from meshcache.dependency as d where d.source_id = s.id);
-
 -- name: unused_marks
--- The same for mark tables, but for those that triggers will go on to write because their source is not ours to take.
+-- Mark tables that no view reads any more.
 select m.id, m.source_id from meshcache.mark_table as m
-where m.id = any(:ids) and not exists (select from meshcache.dependency as d where d.mark_id = m.id)
-    and (
-        m.source_id = any(:unused_sources)
-        or exists (select from meshcache.dependency as d where d.source_id = m.source_id)
-    )
+where not exists (select from meshcache.dependency as d where d.mark_id = m.id)
 order by m.id;
 
 -- name: delete_mark
@@ -274,6 +243,10 @@ where c.relname = any(:names) and (
 select meshcache._run_in_time(
     cast(:statements as text[]), cast(:relations as text[]), cast(:left as integer), cast(:longest as integer)
 );
+
+-- name: take_turn
+-- Waits for whoever else changes definitions.
+select meshcache._begin_apply();
 
 -- name: ensure_data
 -- Creates meshcache_data and its bookkeeping where they are missing.

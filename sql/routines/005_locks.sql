@@ -4,6 +4,7 @@
 --   refresh  shared by fills by key, exclusive for whatever rewrites many rows of the view
 --   open     one opener at a time; also whoever creates the data schema
 --   sweep    one sweep at a time
+--   apply    whoever changes definitions, or what watches the source tables
 
 create or replace function meshcache._lock_class(p_what text)
 returns integer
@@ -17,6 +18,7 @@ as $$
         when 'refresh' then 1296257842
         when 'open' then 1296257843
         when 'sweep' then 1296257844
+        when 'apply' then 1296257845
     end
 $$;
 comment on function meshcache._lock_class(text) is 'First key of the cache''s advisory locks.';
@@ -100,3 +102,36 @@ $$;
 comment on function meshcache._run_in_time(text[], text[], integer, integer) is
 'Runs DDL one after the other in one call, with a limit to all waits for locks together.';
 revoke execute on function meshcache._run_in_time(text[], text[], integer, integer) from public;
+
+-- The trigger functions of a source table are written anew from all that the catalog asks of it: of two who do so side
+-- by side, the second would leave out what the first has added. Taken before anything that readers or writers use, and
+-- waited for no longer than lock_timeout.
+create or replace function meshcache._begin_apply()
+returns void
+language plpgsql
+volatile
+security invoker
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    -- Under REPEATABLE READ and above the catalog would be seen as it was before the wait.
+    if current_setting('transaction_isolation') <> 'read committed' then
+        raise exception using
+            errcode = 'MC003',
+            message = format(
+                'definitions are changed under READ COMMITTED, this transaction has %s',
+                upper(current_setting('transaction_isolation'))
+            ),
+            hint = 'set default_transaction_isolation = ''read committed''';
+    end if;
+    perform pg_advisory_xact_lock(meshcache._lock_class('apply'), 0);
+exception
+    when lock_not_available then
+        raise exception using
+            errcode = 'MC007', message = 'another transaction is changing definitions',
+            hint = 'Try again when it has ended.';
+end
+$$;
+comment on function meshcache._begin_apply() is
+'Makes a transaction the only one that changes definitions, until it ends; waits at most lock_timeout for its turn.';
+revoke execute on function meshcache._begin_apply() from public;
