@@ -126,8 +126,7 @@ $$;
 comment on function meshcache._barrier(integer) is 'Waits for running fills (at most lock_timeout); the xid below which marks may be resolved, or null.';
 revoke execute on function meshcache._barrier(integer) from public;
 
--- The xid up to which about p_batch marks are resolved in one step: a step that is short holds its locks
--- briefly.
+-- The xid up to which about p_batch marks are deleted in one step: a step that is short holds its locks briefly.
 create or replace function meshcache._mark_bound(p_below xid8, p_batch integer)
 returns xid8
 language plpgsql
@@ -146,8 +145,7 @@ begin
             'select m.xid from meshcache.%I as m where m.xid < $1 order by m.xid offset $2 limit 1',
             format('mark_%s', v_mark_id)
         ) into v_candidate using v_bound, p_batch;
-        -- Marks of one transaction are resolved together, so the bound moves past the transaction it falls
-        -- into.
+        -- Marks of one transaction go together, so the bound moves past the transaction it falls into.
         if v_candidate is not null then
             v_bound := least(v_bound, (v_candidate::text::numeric + 1)::text::xid8);
         end if;
@@ -388,63 +386,52 @@ begin
         return;
     end if;
 
+    -- Every mark below the horizon is seen by these, and what is filled from now on contains it.
+    foreach v_id in array v_views
     loop
         perform meshcache._begin_step();
-        if not pg_catalog.pg_try_advisory_xact_lock(meshcache._lock_class('sweep'), 0) then
-            v_state := 'busy';
-            exit;
+        select v.name into v_view from meshcache.cached_view as v where v.id = v_id;
+        if found and pg_catalog.to_regclass(pg_catalog.format('meshcache_data.%I', v_view.name)) is not null then
+            begin
+                execute pg_catalog.format('select meshcache.%I(false)', '_' || v_view.name || '_resolve')
+                into v_count;
+            exception
+                when lock_not_available or deadlock_detected then
+                    v_count := null;
+                when others then
+                    -- The definition's own SELECT fails. One broken view must not keep everybody's marks: it is
+                    -- emptied, its readers get the source (and see the error there), the others go on.
+                    v_text := sqlerrm;
+                    v_count := case when meshcache._close_view(v_id) then 0 end;
+                    v_differences := v_differences || pg_catalog.jsonb_build_object(v_view.name, v_text);
+                    perform meshcache._note_problem(v_id, v_text);
+            end;
+            if v_count is null then
+                p_result := pg_catalog.jsonb_build_object(
+                    'state', 'busy', 'rows', v_rows, 'marks', 0, 'differences', v_differences
+                );
+                return;
+            end if;
+            v_rows := v_rows + v_count;
+            if not v_differences ? v_view.name then
+                perform meshcache._note_problem(v_id, null);
+            end if;
         end if;
+        commit;
+    end loop;
+    -- In steps, so that none holds its locks for long.
+    loop
+        perform meshcache._begin_step();
         begin
             v_bound := meshcache._mark_bound(v_horizon, p_batch);
+            v_marks := v_marks + meshcache._delete_marks(v_bound);
         exception
             when undefined_table or lock_not_available or deadlock_detected then
                 -- A cached view is being dropped, and mark tables with it: the next sweep knows which are left.
                 v_state := 'busy';
         end;
         commit;
-        exit when v_state = 'busy';
-        foreach v_id in array v_views
-        loop
-            perform meshcache._begin_step();
-            select v.name into v_view from meshcache.cached_view as v where v.id = v_id;
-            if found and pg_catalog.to_regclass(pg_catalog.format('meshcache_data.%I', v_view.name)) is not null then
-                begin
-                    execute pg_catalog.format('select meshcache.%I(false)', '_' || v_view.name || '_resolve')
-                    into v_count;
-                exception
-                    when lock_not_available or deadlock_detected then
-                        v_count := null;
-                    when others then
-                        -- The definition's own SELECT fails. One broken view must not keep everybody's marks:
-                        -- it is emptied, its readers get the source (and see the error there), the others go
-                        -- on.
-                        v_text := sqlerrm;
-                        v_count := case when meshcache._close_view(v_id) then 0 end;
-                        v_differences := v_differences || pg_catalog.jsonb_build_object(v_view.name, v_text);
-                        perform meshcache._note_problem(v_id, v_text);
-                end;
-                if v_count is null then
-                    v_state := 'busy';
-                    exit;
-                end if;
-                v_rows := v_rows + v_count;
-                if not v_differences ? v_view.name then
-                    perform meshcache._note_problem(v_id, null);
-                end if;
-            end if;
-            commit;
-        end loop;
-        exit when v_state = 'busy';
-        perform meshcache._begin_step();
-        begin
-            v_marks := v_marks + meshcache._delete_marks(v_bound);
-        exception
-            when undefined_table or lock_not_available or deadlock_detected then
-                v_state := 'busy';
-        end;
-        commit;
-        exit when v_state = 'busy';
-        exit when v_bound = v_horizon;
+        exit when v_state = 'busy' or v_bound = v_horizon;
         if pg_catalog.clock_timestamp() > v_until then
             v_state := 'out of time';
             exit;

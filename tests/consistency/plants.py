@@ -247,7 +247,7 @@ def marks_deleted_too_early(connection: psycopg.Connection) -> None:
         connection,
         "sweep",
         r"(v_rows := v_rows \+ v_count;)",
-        r"\1 v_marks := v_marks + meshcache._delete_marks(v_bound);",
+        r"\1 v_marks := v_marks + meshcache._delete_marks(v_horizon);",
     )
 
 

@@ -16,6 +16,7 @@ from meshcache_pg.conditions import FEW_MARKS
 from meshcache_pg.repository import load_target
 from meshcache_pg.sql import trusted
 from tests.fixtures.fix_db import Database
+from tests.fixtures.fix_embedded import eventually
 from tests.fixtures.fix_shop import ORDER_CARD, Shop, check, origin, scalar
 from tests.fixtures.fix_templates import Clone, Templates
 
@@ -388,3 +389,18 @@ def test_a_sweep_reads_a_table_once_whatever_is_known_of_it(big_shop: Shop, view
         plan = explain(connection, sql.SQL("select * from {}").format(outdated))
         tests = [str(node.get("Filter")) for node in nodes(plan) if node.get("Relation Name") == view]
         assert any("hashed SubPlan" in test for test in tests) == (view == "order_page")
+
+
+def test_marks_are_resolved_once_and_deleted_in_steps(big_shop: Shop) -> None:
+    with big_shop.connect(options="-c track_functions=pl") as connection:
+        for number in range(1001, 1041):
+            connection.execute("update customers set name = 'new' where id = %s", (number,))
+        result = scalar(connection, "call meshcache.sweep(p_batch => 3)")
+    # One by its key and one by its city each.
+    assert (result["state"], result["marks"]) == ("done", 80)
+    calls: LiteralString = "select calls from pg_stat_user_functions where funcname = %s"
+    # The server counts them when the session has ended.
+    eventually(lambda: bool(big_shop.rows(calls, "_delete_marks")), "the calls are counted")
+    assert big_shop.value(calls, "_delete_marks") >= 10
+    assert big_shop.value(calls, "_order_card_resolve") == 1
+    big_shop.check()
