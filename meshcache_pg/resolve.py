@@ -17,7 +17,9 @@ from meshcache_pg.errors import DefinitionError, MissingRight
 from meshcache_pg.headers import Depends
 from meshcache_pg.sql import Identifier, query
 
-_BOOKKEEPING = re.compile(r"_(filled_in|filled_by|filled_at|expires_at|origin|of_key|carried_\d+|json_\d+)\Z")
+_BOOKKEEPING = re.compile(
+    r"_(filled_in|filled_by|filled_at|expires_at|origin|version|row|of_key|carried_\d+|json_\d+)\Z"
+)
 _KINDS = {
     "v": "is a view: declare the tables that it reads",
     "m": "is a materialized view, whose changes no trigger sees: read its tables instead",

@@ -139,6 +139,7 @@ REFUSED: dict[str, tuple[str, list[str]]] = {
     ),
     "pseudo-type": (GOOD.replace("c.name", "row(c.id, c.name) as pair"), ["pair", "record"]),
     "reserved column": (GOOD.replace("c.name", "c.name as _origin"), ["_origin", "reserved"]),
+    "column of another name of ours": (GOOD.replace("c.name", "c.name as _row"), ["_row", "reserved"]),
     "bookkeeping column": (GOOD.replace("c.name", "c.name as _filled_at"), ["_filled_at", "reserved"]),
     "system column": (GOOD.replace("c.name", "c.name as xmin"), ["xmin"]),
     "two columns of one name": (GOOD.replace("c.name", "c.name, c.city as name"), ["name"]),
