@@ -6,12 +6,16 @@ whichever session says so, until a lock is given back.
 """
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import LiteralString
 
 import psycopg
 
+from meshcache_pg import catalog
+from meshcache_pg.definition import parse
 from meshcache_pg.embedded import PrivateServer
+from meshcache_pg.errors import LockBusy
 from tests.consistency.checker import NotExact
 from tests.consistency.waiting import waiting
 from tests.fixtures.fix_cache import apply_definitions, migrate_database, refresh, sweep
@@ -64,12 +68,14 @@ BOXED = """
 -- coverage: on_demand
 select b.id, b.label, (select count(*) from item as i where i.box_id = b.id) as items from box as b
 """
+ONLY_POSITIVE = BOXED.replace("i.box_id = b.id", "i.box_id = b.id and i.amount > 0")
 LOGGED = """
 -- name: logged
 -- key: id
 -- coverage: on_demand
 select i.id, (select count(*) from event as e where e.item_id = i.id) as events from item as i
 """
+ONLY_IN_A_BOX = LOGGED + "where i.box_id > 0"
 FOR_A_WHILE = """
 -- name: for_a_while
 -- key: id
@@ -83,6 +89,10 @@ LAST = """
 -- key: id
 -- coverage: complete
 select b.id, b.rings, stand_still('z', b.id) as stood from bell as b
+"""
+
+_WAITS: LiteralString = """
+select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'
 """
 
 FILL: LiteralString = "select meshcache.card_fill(array[1, 2, 3])"
@@ -266,6 +276,34 @@ def write_and_sweep(database: Database, check: Check) -> None:
     connection.execute("update item set name = 'new', box_id = 2 where id = 1")
     assert sweep(connection) == "done"
     check()
+
+
+def definitions_changed_at_once(database: Database, check: Check) -> None:
+    """Both change what the triggers of one table have to note, the second while it waits for the first."""
+    observer = database.connect()
+    for _ in range(9):
+        try:
+            _two_apply(database, observer)
+            break
+        except LockBusy:
+            # It waits half a second at most, and on a busy machine the commit may come later.
+            apply_definitions(database, BOXED)
+    warm(observer)
+    observer.execute("update item set amount = -1 where id = 1")
+    check()
+
+
+def _two_apply(database: Database, observer: psycopg.Connection) -> None:
+    engine = database.engine()
+    with ThreadPoolExecutor(1) as pool:
+        with engine.begin() as connection:
+            catalog.apply(connection, catalog.plan(connection, [parse(ONLY_POSITIVE, "boxed")]))
+            other = pool.submit(apply_definitions, database, ONLY_IN_A_BOX)
+            eventually(
+                lambda: other.done() or observer.execute(_WAITS).fetchone() is not None, "the other one waits"
+            )
+        engine.dispose()
+        other.result()
 
 
 def crash(database: Database, check: Check) -> None:

@@ -54,7 +54,7 @@ LOCKS, ALONE, NEWER, BARRIER = (
 )
 HORIZON, ALL_VIEWS, COMPLETE = "9. The horizon", "10. All views first", "Complete views"
 TOGETHER, EPOCH = "11. Marks, rows and what says", "12. The epoch"
-CATALOG = "13. Readers compare what no trigger tells"
+CATALOG, TURNS = "13. Readers compare what no trigger tells", "15. Definitions change one after the other"
 
 PLANTED = (
     Planted("a statement leaves no mark", MARKS, (plants.no_marks,), directed.plain_update, Aim()),
@@ -181,6 +181,12 @@ PLANTED = (
         (plants.partitions_not_compared,),
         directed.partition_with_rows,
         MIGRATING,
+    ),
+    Planted(
+        "definitions changed by two at once",
+        TURNS,
+        (plants.no_turns,),
+        directed.definitions_changed_at_once,
     ),
     Planted("expired rows served", "", (plants.expired_rows_served,), directed.expired),
 )

@@ -223,6 +223,16 @@ def no_refresh_lock(connection: psycopg.Connection) -> None:
     )
 
 
+def no_turns(connection: psycopg.Connection) -> None:
+    """Definitions are changed by several transactions at once."""
+    change_functions(
+        connection,
+        r"\_begin\_apply",
+        r"perform pg_advisory_xact_lock\(meshcache\._lock_class\('apply'\), 0\);",
+        "null;",
+    )
+
+
 def older_replaces_newer(connection: psycopg.Connection) -> None:
     """A fill replaces a row that was filled in a newer snapshot."""
     change_functions(
