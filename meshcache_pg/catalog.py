@@ -270,6 +270,8 @@ def suspend(connection: Connection, tables: Sequence[str]) -> list[str]:
         if names:
             patience = install.begin(connection)
             install.take_turn(connection)
+            # Whoever had the turn before may have added one.
+            names = readers(connection, tables)
             install.drop_objects(connection, names, patience)
             watched = connection.scalars(text(query("catalog", "source_ids"))).all()
             sources.sync(connection, watched, patience)

@@ -16,7 +16,13 @@ from meshcache_pg.database import DEPENDENTS_HINT, execute_ddl, primary_message,
 from meshcache_pg.definition import Definition
 from meshcache_pg.deriving import check_declared, check_flushes, complete
 from meshcache_pg.errors import DefinitionError, PlanRefused
-from meshcache_pg.resolve import check_readable, resolve, source_columns, table_columns
+from meshcache_pg.resolve import (
+    check_equalities,
+    check_readable,
+    resolve,
+    source_columns,
+    table_columns,
+)
 from meshcache_pg.settings import Settings
 from meshcache_pg.sql import Identifier, query
 from meshcache_pg.sql import text as sql_text
@@ -88,6 +94,7 @@ def _prepare_view(connection: Connection, begun: Prepared, whole: Collection[int
         check_flushes(connection, definition, derived.found)
         columns = list(table_columns(connection, oid).values())
     check_readable(connection, definition, oid, dependencies)
+    check_equalities(connection, definition, columns, dependencies)
     dependencies = [replace(d, matter=None) if d.source_id in whole else d for d in dependencies]
     return replace(
         begun,

@@ -280,7 +280,8 @@ class ViewRenderer(OutdatedRenderer):
         name = self.definition.name
         for reader in self.definition.readers:
             role = ident(reader)
-            parts = VIEWS if self.complete else VIEWS[-2:]
+            # What is outdated matters to maintenance alone.
+            parts = [part for part in VIEWS if part != "outdated"] if self.complete else VIEWS[-2:]
             for view in (name, f"{name}_source", *(f"{name}_{part}" for part in parts)):
                 yield text(sql.SQL("grant select on {} to {}").format(sql.Identifier(CORE, view), role))
             for function in public_functions(name):

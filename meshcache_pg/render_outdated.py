@@ -45,16 +45,37 @@ class OutdatedRenderer(VerifyRenderer):
         }
         indexed = {self.definition.key[0], *(index[0].column for index in self.definition.all_indexes())}
         if indexed.isdisjoint(columns):
-            among = [self._among_marked(self.columns[n], value_of[n], of_marks) for n in columns]
-            return compose("outdated", "by_scan", among_marked=joined(among), **common)
+            return compose(
+                "outdated", "by_scan", is_marked=self._is_marked(value_of, marked, of_marks), **common
+            )
         values = [sql.SQL("{} as {}").format(value, ident(name)) for name, value in value_of.items()]
+        texts = [
+            sql.SQL('{}::text collate "C" as {}').format(value, ident(f"_text_{number}"))
+            for number, value in enumerate(value_of.values(), 1)
+        ]
         return compose(
             "outdated",
             "by_index",
             values=joined(values, ", "),
+            texts=joined(texts, ", "),
             c_is_v=self._match(columns, lambda n: sql.Identifier("c", n), lambda n: sql.Identifier("v", n)),
             **of_marks,
             **common,
+        )
+
+    def _is_marked(
+        self,
+        value_of: Mapping[str, sql.Composable],
+        marked: Marked,
+        of_marks: Mapping[str, sql.Composable],
+    ) -> sql.Composed:
+        if marked.dependency.links:
+            return joined(
+                [self._among_marked(self.columns[n], value, of_marks) for n, value in value_of.items()]
+            )
+        match = self._match(list(value_of), value_of.__getitem__, lambda n: sql.Identifier("c", n))
+        return compose(
+            "outdated", "probed", mark_table=marked.table, not_filled=self.when.not_filled(), m_is_c=match
         )
 
     def _among_marked(

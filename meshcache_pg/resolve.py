@@ -199,6 +199,33 @@ def resolve(connection: Connection, definition: Definition) -> list[ResolvedDepe
     return found
 
 
+def check_equalities(
+    connection: Connection,
+    definition: Definition,
+    columns: Sequence[Column],
+    dependencies: Sequence[ResolvedDependency],
+) -> None:
+    """Refuse a dependency whose marked values are compared by another equality than their own: a trigger
+    notes equal values once, and to the view, or to the link, the one that it noted may be another value.
+    """
+    shown = {column.name: column for column in columns}
+    tables = {d.relation: d.source_id for d in dependencies}
+    for found in dependencies:
+        marked = table_columns(connection, found.source_id)
+        for name, view_column in zip(found.columns, found.view_columns, strict=True):
+            other, where = shown[view_column], f"the output column {view_column}"
+            if found.links:
+                link = found.links[0]
+                other = table_columns(connection, tables[link.table])[link.from_column]
+                where = f"{link.table.name}.{link.from_column}"
+            if marked[name].operator != other.operator:
+                raise DefinitionError(
+                    f"{definition.name}: {found.relation.name}.{name} is {marked[name].type}, and {where} is"
+                    f" {other.type}: what is equal for the one is not for the other",
+                    hint="Return or link the column as it is, or declare the table with flush.",
+                )
+
+
 def check_readable(
     connection: Connection, definition: Definition, oid: int, dependencies: list[ResolvedDependency]
 ) -> None:

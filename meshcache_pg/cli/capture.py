@@ -77,6 +77,8 @@ def guarded(connection: Connection, work: Callable[[Connection], object]) -> lis
     digest = connection.exec_driver_sql(_STATE).scalar_one()
     path = connection.exec_driver_sql("show search_path").scalar_one()
     before = [
+        # For the wait for that turn; what comes later sets its own.
+        "set local lock_timeout = '500ms'",
         "select meshcache._begin_apply()",
         psycopg.sql.SQL(_GUARD).format(state=psycopg.sql.SQL(_STATE), digest=digest).as_string(cursor),
         cursor.mogrify("select set_config('search_path', %s, true)", [path]),

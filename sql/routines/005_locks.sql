@@ -3,8 +3,8 @@
 --   fill     shared by every fill of a view; the sweep takes it exclusively for an instant (its barrier)
 --   refresh  shared by fills by key, exclusive for whatever rewrites many rows of the view
 --   open     one opener at a time; also whoever creates the data schema
---   sweep    one sweep at a time
---   apply    whoever changes definitions, or what watches the source tables
+--   sweep    taken for an instant when a sweep begins, so that two that begin at once do not do the same work
+--   apply    whoever changes definitions, and with them the trigger functions and mark tables
 
 create or replace function meshcache._lock_class(p_what text)
 returns integer

@@ -14,17 +14,23 @@ cross join lateral (select c.*, c.xmin from meshcache_data.{name} as c where c.c
 where ({fresh}) is not true
 
 -- part: by_index
+-- Each value once, but for those that are equal only by the equality of the marked column: others may tell them apart.
 select {c_keys}, c._row
-from (select distinct {values} from meshcache.{mark_table} as m {not_filled} {joins}) as v
+from (select distinct {values}, {texts} from meshcache.{mark_table} as m {not_filled} {joins}) as v
 cross join lateral (
     select {c_keys}, c.ctid as _row from meshcache_data.{name} as c where {c_is_v} offset 0
 ) as c
 
 -- part: by_scan
-select {c_keys}, c.ctid as _row from meshcache_data.{name} as c where {among_marked}
+select {c_keys}, c.ctid as _row from meshcache_data.{name} as c where {is_marked}
+
+-- part: probed
+-- One probe of the marks for each row; OFFSET keeps it from becoming a join.
+exists (select from meshcache.{mark_table} as m {not_filled} where {m_is_c} offset 0)
 
 -- part: among_marked
--- Not a condition of its own, which the planner would make a join of: the values are hashed once.
+-- Through links there is no way from the row to its marks by one index. Not a condition of its own, which the planner
+-- would make a join of: the values are hashed once, as long as there are not more than work_mem holds.
 ({column} operator({operator_schema}.{operator}) any (
     select {value} from meshcache.{mark_table} as m {not_filled} {joins}
 )) is true

@@ -616,6 +616,34 @@ def test_marks_are_compared_as_the_select_compares(bare_shop: Shop, kind: str) -
         bare_shop.sweep()
 
 
+MIXED = """
+-- name: mixed
+-- key: email
+-- coverage: on_demand
+-- depends: account(email) = (email)
+-- depends: person(email) = (email)
+select a.email, a.owner, (select min(p.city) from person as p where p.email = a.email) as city
+from account as a
+"""
+
+
+@pytest.mark.parametrize("side", ["(email)", "via account(email -> owner) = (owner)"])
+def test_marks_of_another_equality_than_the_views_are_refused(bare_shop: Shop, side: str) -> None:
+    """Of 'Foo' and 'foo' a trigger notes one, and to a text that may be the wrong one."""
+    extension(bare_shop, "citext")
+    bare_shop.run(
+        "create table person (email citext, city text)",
+        "create table account (email text primary key, owner integer unique)",
+    )
+    declared = (
+        MIXED if side == "(email)" else MIXED.replace("person(email) = (email)", f"person(email) {side}")
+    )
+    with pytest.raises(DefinitionError, match=r"person\.email is .*citext") as refused:
+        bare_shop.apply(declared)
+    assert "is text: what is equal" in str(refused.value)
+    assert bare_shop.rows("select from meshcache.cached_view") == []
+
+
 def test_a_key_whose_equality_is_in_no_searched_schema(bare_shop: Shop) -> None:
     extension(bare_shop, "ltree")
     bare_shop.run("create table a (k ltree primary key, w text)", "insert into a values ('x.y', 'old')")

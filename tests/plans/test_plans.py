@@ -386,21 +386,39 @@ def test_a_sweep_reads_a_table_once_whatever_is_known_of_it(big_shop: Shop, view
         outdated = sql.Identifier("meshcache", f"{view}_outdated")
         left = sql.SQL("select count(*) from {}").format(outdated)
         assert scalar(connection, left) == 0
-        plan = explain(connection, sql.SQL("select * from {}").format(outdated))
-        tests = [str(node.get("Filter")) for node in nodes(plan) if node.get("Relation Name") == view]
-        assert any("hashed SubPlan" in test for test in tests) == (view == "order_page")
+
+
+@pytest.mark.parametrize("view", ["order_card", "order_page"])
+def test_many_marks_are_probed(big_shop: Shop, view: str) -> None:
+    """Rather than put into a list that memory has room for or not."""
+    big_shop.apply(ORDER_PAGE)
+    big_shop.refresh("order_page")
+    add_marks(big_shop)
+    with big_shop.connect() as connection:
+        for table in mark_tables(big_shop):
+            connection.execute(sql.SQL("analyze {}").format(table))
+        connection.execute("set work_mem = '64kB'")
+        query = sql.SQL("select * from {}").format(sql.Identifier("meshcache", f"{view}_outdated"))
+        plan = explain(connection, query)
+    assert plan["Actual Rows"] == 0
+    for node in nodes(plan):
+        if node.get("Relation Name", "").startswith("mark_") and node["Node Type"] == "Seq Scan":
+            assert node["Actual Loops"] <= 1, node
 
 
 def test_marks_are_resolved_once_and_deleted_in_steps(big_shop: Shop) -> None:
     with big_shop.connect(options="-c track_functions=pl") as connection:
         for number in range(1001, 1041):
             connection.execute("update customers set name = 'new' where id = %s", (number,))
-        result = scalar(connection, "call meshcache.sweep(p_batch => 3)")
-    # One by its key and one by its city each.
-    assert (result["state"], result["marks"]) == ("done", 80)
+        marks = sweeps = 0
+        # One by its key and one by its city each; they stay while an older transaction is open, which may be
+        # one of the server's own.
+        while marks < 80:
+            marks += scalar(connection, "call meshcache.sweep(p_batch => 3)")["marks"]
+            sweeps += 1
     calls: LiteralString = "select calls from pg_stat_user_functions where funcname = %s"
     # The server counts them when the session has ended.
     eventually(lambda: bool(big_shop.rows(calls, "_delete_marks")), "the calls are counted")
     assert big_shop.value(calls, "_delete_marks") >= 10
-    assert big_shop.value(calls, "_order_card_resolve") == 1
+    assert big_shop.value(calls, "_order_card_resolve") == sweeps
     big_shop.check()
