@@ -398,12 +398,12 @@ def test_many_marks_are_probed(big_shop: Shop, view: str) -> None:
         for table in mark_tables(big_shop):
             connection.execute(sql.SQL("analyze {}").format(table))
         connection.execute("set work_mem = '64kB'")
+        connection.execute("set statement_timeout = '60s'")
         query = sql.SQL("select * from {}").format(sql.Identifier("meshcache", f"{view}_outdated"))
         plan = explain(connection, query)
     assert plan["Actual Rows"] == 0
     for node in nodes(plan):
-        if node.get("Relation Name", "").startswith("mark_") and node["Node Type"] == "Seq Scan":
-            assert node["Actual Loops"] <= 1, node
+        assert float(node["Actual Rows"]) * int(node["Actual Loops"]) < 3 * MARKS, node
 
 
 def test_marks_are_resolved_once_and_deleted_in_steps(big_shop: Shop) -> None:
