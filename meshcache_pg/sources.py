@@ -15,11 +15,10 @@ from meshcache_pg.conditions import Column, ResolvedDependency
 from meshcache_pg.database import execute_all, execute_ddl
 from meshcache_pg.marked import MarkedSource, MarkTable
 from meshcache_pg.patience import Patience
+from meshcache_pg.render import CORE
 from meshcache_pg.resolve import table_columns
 from meshcache_pg.sql import query
 from meshcache_pg.sql import text as sql_text
-
-CORE = "meshcache"
 
 
 def _q(name: str) -> str:
