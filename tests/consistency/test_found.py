@@ -2,10 +2,12 @@
 
 from typing import LiteralString
 
+import psycopg
 import pytest
 
 from meshcache_pg.errors import DefinitionError
-from tests.consistency.checker import exact
+from tests.consistency.checker import NotExact, exact
+from tests.consistency.generate.plants import NULL, RULES
 from tests.consistency.through import through
 from tests.fixtures.fix_cache import apply_definitions, refresh, set_up, sweep
 from tests.fixtures.fix_db import Database
@@ -81,7 +83,10 @@ CHANGES_OF_D: tuple[LiteralString, ...] = (
 def test_a_null_is_not_looked_up(fresh: Database, coverage: str, word: str) -> None:
     """INTERSECT takes two nulls for equal: d was marked by x, to be looked up in a by x, which finds none."""
     text = PER_X.replace("COVERAGE", coverage).replace("WORD", word)
-    connection = set_up(fresh, NULLS, text)
+    change_d(set_up(fresh, NULLS, text))
+
+
+def change_d(connection: psycopg.Connection) -> None:
     for statement in CHANGES_OF_D:
         connection.execute(statement)
         exact(connection)
@@ -96,3 +101,13 @@ def test_what_would_look_up_a_null_is_refused(fresh: Database, word: str) -> Non
     text = PER_X.replace("COVERAGE", "complete").replace("WORD", word)
     with pytest.raises(DefinitionError, match="a change of d cannot be followed"):
         apply_definitions(fresh, text.replace("-- flush: d\n", ""))
+
+
+@pytest.mark.parametrize("word", ["intersect", "except"])
+def test_a_null_that_is_looked_up_is_noticed(
+    fresh: Database, word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    RULES[NULL](monkeypatch)
+    text = PER_X.replace("COVERAGE", "complete").replace("WORD", word).replace("-- flush: d\n", "")
+    with pytest.raises(NotExact):
+        change_d(set_up(fresh, NULLS, text))

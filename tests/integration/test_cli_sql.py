@@ -5,6 +5,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from meshcache_pg import catalog
 from tests.fixtures.fix_cli import RunCli
 from tests.fixtures.fix_db import Database
 from tests.fixtures.fix_shop import SHOP, VIEWS, Shop, define
@@ -66,6 +67,22 @@ def test_sql_apply_stops_when_the_catalog_has_changed_since(
     with pytest.raises(psycopg.errors.RaiseException, match="changed since this script was printed"):
         run_script(bare_shop.dsn, printed)
     assert [line[0] for line in cli("list").lines] == ["name", define(SHOP[2])[0].name]
+
+
+def test_sql_apply_waits_for_whoever_changes_definitions(cli: RunCli, bare_shop: Shop, views: Path) -> None:
+    """They have no table in common, and the catalog looks as it did: nothing else would keep them apart."""
+    bare_shop.apply(SHOP[0])
+    bare_shop.run("create table alone (id integer primary key)")
+    (views / "alone.sql").write_text("-- name: alone\n-- key: id\nselect id from alone")
+    printed = cli("sql", "apply", str(views / "alone.sql")).out
+    with bare_shop.engine().connect() as connection:
+        catalog.suspend(connection, ["orders"])
+        with pytest.raises(psycopg.Error, match="another transaction is changing definitions") as error:
+            run_script(bare_shop.dsn, printed)
+        assert error.value.sqlstate == "MC007"
+        connection.rollback()
+    run_script(bare_shop.dsn, printed)
+    assert [line[0] for line in cli("list").lines] == ["name", "alone", "order_card"]
 
 
 def test_sql_apply_stops_when_a_view_was_changed_and_changed_back(

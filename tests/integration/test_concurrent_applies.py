@@ -100,6 +100,31 @@ def test_a_transaction_that_changed_definitions_keeps_others_from_it_until_it_en
     check_written(bare_shop, "order_card")
 
 
+def test_what_was_added_while_suspend_waited_is_suspended_too(bare_shop: Shop) -> None:
+    for _ in range(9):
+        bare_shop.apply(CUSTOMER_PAGE, prune=True)
+        try:
+            assert suspend_beside_an_apply(bare_shop) == ["city_list", "customer_page"]
+            break
+        except LockBusy:
+            # On a busy machine the wait may have come to its end before.
+            continue
+    bare_shop.run("alter table customers rename column city to town")
+
+
+def suspend_beside_an_apply(shop: Shop) -> list[str]:
+    def suspend() -> list[str]:
+        with shop.engine().begin() as connection:
+            return catalog.suspend(connection, ["customers"])
+
+    with ThreadPoolExecutor(1) as pool:
+        with shop.engine().begin() as connection:
+            apply(connection, CITY_LIST)
+            suspended = pool.submit(suspend)
+            eventually(lambda: suspended.done() or shop.value(WAITING), "suspend waits")
+        return suspended.result()
+
+
 @pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
 def test_definitions_are_changed_under_read_committed(bare_shop: Shop, level: str) -> None:
     """An older snapshot would not have what another has added meanwhile."""

@@ -79,6 +79,17 @@ def _cast(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(module, "plain", through)
 
 
+def _null(patch: pytest.MonkeyPatch) -> None:
+    """A link may go on from a null that UNION, INTERSECT or EXCEPT has taken for equal to another."""
+    steps = ways.Ways._steps
+
+    def strict(self: ways.Ways, place: Any, *, loose: bool) -> Any:
+        del loose
+        return [(to, visible, False) for to, visible, _ in steps(self, place, loose=False)]
+
+    patch.setattr(ways.Ways, "_steps", strict)
+
+
 def _second_arm(patch: pytest.MonkeyPatch) -> None:
     """Of UNION only the first arm is looked at."""
     builder = scopes.ScopeBuilder._fill
@@ -130,6 +141,7 @@ def _matter(patch: pytest.MonkeyPatch) -> None:
 
 
 MATTER = "one column less matters"
+NULL = "a null is looked up"
 
 RULES: dict[str, Plant] = {
     "LIMIT is transparent": _limit,
@@ -140,6 +152,7 @@ RULES: dict[str, Plant] = {
     "OR is AND": _or,
     "a cast is an equality": _cast,
     "UNION has one arm": _second_arm,
+    NULL: _null,
     "a view has one table less": _view,
     MATTER: _matter,
 }
