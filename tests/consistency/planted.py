@@ -18,11 +18,16 @@ from tests.fixtures.fix_db import Database, start_server
 
 @dataclass(frozen=True)
 class Aim:
-    """How a random run has to be, to come upon a mistake soon; `load` says it in the table."""
+    """How a random run has to be, to come upon a mistake soon; `load` says it in the table. `finds` are the
+    kinds of failures of which one must come.
+    """
 
     load: str = "as it is"
     faults: bool = False
     migration_seconds: float = Options.migration_seconds
+    administrators: int = 0
+    change_seconds: float = Options.change_seconds
+    finds: tuple[str, ...] = ("wrong row",)
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,8 @@ class Planted:
 
 CRASHING = Aim("with crashes", faults=True)
 MIGRATING = Aim("more migrations", migration_seconds=0.1)
+# Who finds a mark table gone is refused, which comes long before somebody reads a row that lost its mark.
+DEFINING = Aim("6 administrators", administrators=6, change_seconds=0.3, finds=("wrong row", "error"))
 
 MARKS, LATE, OWN = "1. Each change leaves its marks", "3. Resolve late", "4. A fill's own marks count"
 LOCKS, ALONE, NEWER, BARRIER = (
@@ -187,6 +194,7 @@ PLANTED = (
         TURNS,
         (plants.no_turns,),
         directed.definitions_changed_at_once,
+        DEFINING,
     ),
     Planted("expired rows served", "", (plants.expired_rows_served,), directed.expired),
 )

@@ -40,7 +40,13 @@ def test_five_minutes_find_nothing(installation: Installation) -> None:
 @pytest.mark.newest_major
 def test_a_broken_rule_is_found(installation: Installation) -> None:
     options = Options(
-        seed=3, reads=200_000, workloads=("meshhook",), plants=(plants.no_marks,), faults=False, pooler=False
+        seed=3,
+        reads=200_000,
+        workloads=("meshhook",),
+        plants=(plants.no_marks,),
+        administrators=0,
+        faults=False,
+        pooler=False,
     )
     report = run(options, installation)
     assert report.unequal

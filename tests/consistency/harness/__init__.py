@@ -12,7 +12,8 @@ is compared once more, and the ledger says whether a committed transaction was l
       schemas, writes_more
     writers, resolver,       transactions of the application, in all their endings; prepared ones; what is not
       migrator               MVCC in PostgreSQL (TRUNCATE, partitions), behind the gate
-    keepers, changer         fills, refreshes and sweeps; definitions that change while all this goes on
+    keepers, changer,        fills, refreshes and sweeps; definitions that change while all this goes on, by
+      definer                two administrators
     readers, answers         who compares: the checker's statement, or single answers with a SELECT
     ledger                   what was acknowledged to the application
     faults, victim, pooler   what is killed, and PgBouncer
@@ -30,7 +31,7 @@ and ledger stay the same. A subject that promises less than ours says `exact = F
 instead of ending the run.
 
 A *plant* is a function of a psycopg connection that breaks the installed SQL of a site, called after the
-definitions were applied and before anybody works: `run(Options(plants=(break_it,)))`. Definitions do not
-change in such a run, because that would mend them. It ends at the first wrong row; `Report.failures[0]` says
+definitions were applied and before anybody works: `run(Options(plants=(break_it,), administrators=0))`: who
+changes definitions mends most of what is broken. It ends at the first wrong row; `Report.failures[0]` says
 what was wrong and after how many seconds.
 """

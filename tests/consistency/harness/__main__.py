@@ -64,6 +64,7 @@ def _run(arguments: argparse.Namespace, installation: Installation) -> Report:
         workloads=(arguments.workload,) if arguments.workload else Options.workloads,
         subject=SUBJECTS[arguments.subject](),
         plants=tuple(_plant(name) for name in arguments.plant),
+        administrators=0 if arguments.plant else Options.administrators,
         pooler=not arguments.no_pooler,
         faults=not arguments.no_faults,
     )

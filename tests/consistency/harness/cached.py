@@ -13,6 +13,7 @@ from tests.consistency.checker import Checker, NotExact
 from tests.consistency.harness.answers import Answer, AnswersReader, Key, Row
 from tests.consistency.harness.changer import Changer
 from tests.consistency.harness.comparing import WrongRow, evidence
+from tests.consistency.harness.definer import Definer
 from tests.consistency.harness.keepers import Filler, Refresher, Sweeper
 from tests.consistency.harness.readers import SqlReader
 from tests.consistency.harness.site import Site
@@ -81,8 +82,9 @@ class Cached(Subject):
             found += [Filler(site, 1), self._asker(site, 1, "repository")]
             if site.pooled_dsn:
                 found += [SqlReader(site, 2, pooled=True), self._asker(site, 2, "repository via pgbouncer")]
-        if not site.options.plants:
+        if site.options.administrators:
             found.append(Changer(site))
+            found += [Definer(site, number) for number in range(1, site.options.administrators)]
         return found
 
     def _asker(self, site: Site, number: int, through: str) -> AnswersReader:
@@ -92,9 +94,12 @@ class Cached(Subject):
 
     def settle(self, site: Site) -> None:
         with site.connect("sweep") as connection:
-            if not site.options.plants and not site.whole:
+            if site.options.administrators:
                 with MeshCache(own_engine=site.engine("apply")) as cache:
-                    cache.apply(list(site.workload.definitions))
+                    if not site.whole:
+                        cache.apply(list(site.workload.definitions))
+                    # What nobody has applied again who had lost it.
+                    cache.resume()
             sweep_to_the_end(connection)
             checker = Checker.of(connection)
             for view in checker.views:

@@ -1,36 +1,23 @@
 """Cached views that are changed, dropped, suspended, invalidated, robbed of their data, with all at work."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
 from psycopg import sql
 from sqlalchemy import text
 
-from meshcache_pg import MeshCache
 from meshcache_pg.definition import Definition
-from meshcache_pg.errors import LockBusy, MeshcacheError
-from tests.consistency.harness.site import Site, Stopped
-from tests.consistency.harness.trouble import OF_MAINTENANCE, driver_error, is_lost, state_of
-from tests.consistency.harness.worker import Worker
+from tests.consistency.harness.administrator import Administrator
+from tests.consistency.harness.site import Site
 
 
-class Changer(Worker):
-    """The administrator of the cache, through the Python API; what it breaks or loses it applies again."""
-
-    role = "apply"
+class Changer(Administrator):
+    """The administrator of the cache; what it breaks or loses it applies again."""
 
     def __init__(self, site: Site, number: int = 0) -> None:
         super().__init__(site, number)
-        self._engine = site.engine(self.role)
-        self._cache = MeshCache(own_engine=self._engine)
         self._connection: psycopg.Connection | None = None
-
-    def run(self) -> None:
-        try:
-            super().run()
-        finally:
-            self._engine.dispose()
 
     def work(self, connection: psycopg.Connection) -> None:
         self._connection = connection
@@ -39,9 +26,9 @@ class Changer(Worker):
     def turn(self, connection: psycopg.Connection) -> None:
         del connection
         if not self.site.whole:
-            self._attempt("apply all again", self._apply_all)
+            self.attempt("apply all again", self._apply_all)
         else:
-            self.pause(0.8)
+            self.pause(self.site.options.change_seconds)
             name, work = self.random.choice(
                 (
                     ("apply a changed definition", self._apply_changed),
@@ -56,37 +43,15 @@ class Changer(Worker):
                     ("invalidate a table", self._invalidate_source),
                 )
             )
-            self._attempt(name, work)
-
-    def _attempt(self, name: str, work: Callable[[], None]) -> None:
-        self.doing = name
-        try:
-            work()
-        except LockBusy:
-            self._count(name, "busy")
-        except Exception as error:
-            found = driver_error(error)
-            if isinstance(error, Stopped) or is_lost(error):
-                raise
-            if not isinstance(found, OF_MAINTENANCE) and not isinstance(error, MeshcacheError):
-                raise
-            if isinstance(error, MeshcacheError) and found is None:
-                raise
-            self._count(name, state_of(error))
-        else:
-            self._count(name, "done")
-
-    def _count(self, name: str, outcome: str) -> None:
-        self.note(f"{name}: {outcome}")
-        self.site.tally.add("changes of the cache", f"{name}: {outcome}")
+            self.attempt(name, work)
 
     def _apply_all(self) -> None:
         with self.site.changing(leaves_whole=True):
-            self._cache.apply(list(self.site.workload.definitions))
+            self.cache.apply(list(self.site.workload.definitions))
 
     def _apply_changed(self) -> None:
         with self.site.changing(leaves_whole=True):
-            self._cache.apply([self.random.choice(self.site.workload.variants)])
+            self.cache.apply([self.random.choice(self.site.workload.variants)])
         self.pause(0.5)
         if self.chance(0.7):
             self._apply_all()
@@ -94,27 +59,27 @@ class Changer(Worker):
     def _drop(self) -> None:
         view = self.random.choice(self.site.workload.definitions)
         with self.site.changing(leaves_whole=False):
-            self._cache.drop(view.name)
+            self.cache.drop(view.name)
         self.pause(0.2)
         self._apply_all()
 
     def _suspend(self) -> None:
         table = self.random.choice(self.site.workload.tables)
         with self.site.changing(leaves_whole=False):
-            self._cache.suspend([table])
+            self.cache.suspend([table])
         self.pause(0.2)
         with self.site.changing(leaves_whole=True):
-            self._cache.resume()
+            self.cache.resume()
 
     def _drop_data(self) -> None:
-        with self.site.changing(leaves_whole=False), self._cache.begin() as connection:
+        with self.site.changing(leaves_whole=False), self.cache.begin() as connection:
             connection.execute(text("set local lock_timeout = '300ms'"))
             connection.execute(text("drop schema meshcache_data cascade"))
         self.pause(0.3)
         self._apply_all()
 
     def _invalidate(self) -> None:
-        self._cache.invalidate(self.random.choice(self.site.workload.definitions).name)
+        self.cache.invalidate(self.random.choice(self.site.workload.definitions).name)
 
     def _invalidate_tenant(self) -> None:
         views = [view for view in self.site.workload.definitions if view.tenant]
@@ -122,13 +87,13 @@ class Changer(Worker):
             view = self.random.choice(views)
             row = self._one_of(view, [view.tenant])
             if row is not None and row[0] is not None:
-                self._cache.invalidate(view.name, tenant=row[0])
+                self.cache.invalidate(view.name, tenant=row[0])
 
     def _invalidate_key(self) -> None:
         view = self.random.choice(self.site.workload.definitions)
         row = self._one_of(view, view.key)
         if row is not None:
-            self._cache.invalidate(view.name, key=row)
+            self.cache.invalidate(view.name, key=row)
 
     def _one_of(self, view: Definition, columns: Sequence[str | None]) -> tuple[Any, ...] | None:
         assert self._connection is not None

@@ -1,7 +1,7 @@
 """One look by SQL: some views, the checker's statement, and what is known about a difference if there is."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -29,8 +29,10 @@ class Away(Exception):
 class Eye:
     """What one worker compares with: the checker's statements for the definitions of a moment."""
 
-    def __init__(self, worker: "Worker") -> None:
+    def __init__(self, worker: "Worker", views: Collection[str] | None = None) -> None:
         self._worker = worker
+        # By default those of the workload; other views come and go as their owner likes.
+        self._views = {d.name for d in worker.site.workload.definitions} if views is None else set(views)
         self._checker: Checker | None = None
         self._generation = -1
 
@@ -38,7 +40,7 @@ class Eye:
         """Read what is applied, if it is not known. Outside a transaction: it would fix the snapshot."""
         if self._checker is None or self._generation != self._worker.site.generation:
             self._generation = self._worker.site.generation
-            self._checker = Checker.of(connection)
+            self._checker = Checker.of(connection, self._views)
 
     def look(
         self, connection: psycopg.Connection, *, views: int = 1, through: str, level: str

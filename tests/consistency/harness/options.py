@@ -45,12 +45,16 @@ class Options:
     # Whether there are TRUNCATE and partition DDL, and prepared transactions.
     migrations: bool = True
     two_phase: bool = True
+    # How many change definitions; to do that at all mends most of what is planted.
+    administrators: int = 2
     # Of the server, beside those that every run has.
     settings: Mapping[str, str] = field(default_factory=dict)
     # How long on average between two faults.
     fault_seconds: float = 9
     # And between two pieces of the application's own administration.
     migration_seconds: float = 1.2
+    # And before each change that an administrator makes.
+    change_seconds: float = 0.8
 
 
 def chosen(majors: str | None) -> list[Installation] | None:

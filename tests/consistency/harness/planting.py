@@ -127,6 +127,8 @@ def at_random(
             round_seconds=left,
             workloads=("meshhook",),
             plants=planted.plants,
+            administrators=aim.administrators,
+            change_seconds=aim.change_seconds,
             pooler=False,
             faults=aim.faults,
             fault_seconds=4,
@@ -134,7 +136,7 @@ def at_random(
         )
         report = run(options, installation)
         for failure in report.failures:
-            if failure.kind == "wrong row":
+            if failure.kind in aim.finds:
                 return Found(spent + failure.after_seconds, _first_line(failure.text)), ""
         if report.failures:
             spent += report.failures[0].after_seconds

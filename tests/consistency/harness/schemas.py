@@ -16,6 +16,7 @@ from tests.consistency.harness import ledger
 from tests.consistency.harness.workload import Step, statement
 
 VIEWS = 8
+OTHERS = 4
 
 _MORE: dict[str, LiteralString] = {
     "merge": """
@@ -60,6 +61,7 @@ class Generated:
         self._seed = seed
         self.definitions: list[Definition] = []
         self.variants: list[Definition] = []
+        self._others: list[str] = []
 
     def create(self, dsn: str) -> None:
         random = Random(f"{self._seed} rows")  # noqa: S311
@@ -85,7 +87,14 @@ class Generated:
             variant = definition.parse(_other_coverage(text), "generated")
             if _is_accepted(engine, variant):
                 self.variants.append(variant)
+        while len(self._others) < OTHERS:
+            text = selects.definition("other")
+            if _is_accepted(engine, definition.parse(text, "generated")):
+                self._others.append(text)
         engine.dispose()
+
+    def other(self, random: Random, name: str) -> Definition:
+        return _named(random.choice(self._others), name)
 
     def keys(self, view: Definition) -> LiteralString | None:
         del view
@@ -135,6 +144,12 @@ def _is_accepted(engine: Engine, found: Definition) -> bool:
         finally:
             connection.rollback()
     return True
+
+
+def _named(text: str, name: str) -> Definition:
+    before = "-- name: other\n"
+    assert before in text
+    return definition.parse(text.replace(before, f"-- name: {name}\n"), "generated")
 
 
 def _copy(connection: psycopg.Connection, random: Random) -> int:

@@ -67,6 +67,10 @@ class Workload(Protocol):
         """One write that keeps the tables near the size that they were made with."""
         ...
 
+    def other(self, random: Random, name: str) -> Definition:
+        """A view on the same tables that somebody else declares, under a name of their own."""
+        ...
+
     def keys(self, view: Definition) -> LiteralString | None:
         """A query for arrays of the key's columns, cheaper than the source view; None where there is none."""
         ...
