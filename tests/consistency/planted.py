@@ -50,7 +50,7 @@ class Planted:
 CRASHING = Aim("with crashes", faults=True)
 MIGRATING = Aim("more migrations", migration_seconds=0.1)
 # Who finds a mark table gone is refused, which comes long before somebody reads a row that lost its mark.
-DEFINING = Aim("6 administrators", administrators=6, change_seconds=0.3, finds=("wrong row", "error"))
+DEFINING = Aim("6 administrators", administrators=6, change_seconds=0.1, finds=("wrong row", "error"))
 
 MARKS, LATE, OWN = "1. Each change leaves its marks", "3. Resolve late", "4. A fill's own marks count"
 LOCKS, ALONE, NEWER, BARRIER = (

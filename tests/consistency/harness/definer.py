@@ -25,7 +25,8 @@ class Definer(Administrator):
         self._generation = 0
 
     def turn(self, connection: psycopg.Connection) -> None:
-        self.pause(self.site.options.change_seconds / 2)
+        # Less often than the first: after each of these changes everybody's statements are planned anew.
+        self.pause(4 * self.site.options.change_seconds)
         self._generation = self.site.generation
         view = self.site.workload.other(self.random, f"other_{self.number}")
         if self.attempt("apply another view", lambda: self._apply(connection, view)):
