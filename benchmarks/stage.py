@@ -53,9 +53,9 @@ class House:
         return self.server.dsn(PLAIN)
 
     @contextmanager
-    def database(self, name: str) -> Iterator[str]:
-        """An empty database for as long as the block lasts."""
-        create_database(self.server.dsn(), name)
+    def database(self, name: str, template: str | None = None) -> Iterator[str]:
+        """An empty database, or a copy of one that nobody is connected to, for as long as the block lasts."""
+        create_database(self.server.dsn(), name, template)
         try:
             yield self.server.dsn(name)
         finally:
