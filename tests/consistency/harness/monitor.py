@@ -23,6 +23,8 @@ inner join pg_stat_activity as a on a.pid = l.pid
 left join pg_class as c on c.oid = l.relation
 left join pg_namespace as n on n.oid = c.relnamespace
 where not l.granted and l.waitstart is not null and a.datname = current_database()
+    -- Asked once, before the locks are listed, which are thousands where transactions are serializable.
+    and exists (select from pg_stat_activity as w where w.wait_event_type = 'Lock')
 """
 
 # Of sql/routines/005_locks.sql.

@@ -35,8 +35,9 @@ class Options:
     rounds: int | None = None
     # Faults by their names in faults.KINDS, spread over the reads; without `reads` they come at random.
     strikes: tuple[str, ...] = ()
-    # A round's database grows and shrinks at random; a new one keeps its size near what it was made for.
-    round_seconds: float = 60
+    # A round's database grows and shrinks at random; a new one keeps its size near what it was made for, and
+    # takes a quarter of a minute to make.
+    round_seconds: float = 120
     workloads: tuple[str, ...] = ("meshhook", "generated")
     subject: "Subject" = field(default_factory=_default_subject)
     plants: tuple[Plant, ...] = ()

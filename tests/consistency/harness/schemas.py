@@ -16,7 +16,7 @@ from tests.consistency.harness import ledger
 from tests.consistency.harness.workload import Step, statement
 
 VIEWS = 8
-OTHERS = 4
+OTHERS = 3
 
 _MORE: dict[str, LiteralString] = {
     "merge": """
