@@ -12,8 +12,8 @@ is compared once more, and the ledger says whether a committed transaction was l
       schemas, writes_more
     writers, resolver,       transactions of the application, in all their endings; prepared ones; what is not
       migrator               MVCC in PostgreSQL (TRUNCATE, partitions), behind the gate
-    keepers, changer,        fills, refreshes and sweeps; definitions that change while all this goes on, by
-      definer                two administrators
+    keepers, administrator,  fills, refreshes and sweeps; definitions that change while all this goes on, by
+      changer, definer       several administrators
     readers, answers         who compares: the checker's statement, or single answers with a SELECT
     ledger                   what was acknowledged to the application
     faults, victim, pooler   what is killed, and PgBouncer

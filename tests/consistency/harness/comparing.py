@@ -61,9 +61,8 @@ class Eye:
         except NotExact as error:
             raise WrongRow(f"{through}, {level}: {error}", evidence(connection, name)) from error
         except AWAY as error:
-            changed = self._generation % 2 or site.generation != self._generation or not site.whole
             # Somebody who drops or replaces it may be chosen to go on.
-            if not changed and state_of(error) not in ("55P03", "40P01"):
+            if not site.has_changed_since(self._generation) and state_of(error) not in ("55P03", "40P01"):
                 raise
             self._checker = None
             site.tally.add("reads by SQL of a view that was being changed", state_of(error))

@@ -37,11 +37,7 @@ class Definer(Administrator):
     def may_be_cut_off_by(self, error: Exception) -> bool:
         # MC001, MC006: there is no such view, or no table of it.
         away = isinstance(driver_error(error), AWAY) or state_of(error) in ("MC001", "MC006")
-        return super().may_be_cut_off_by(error) or (away and self._meets_the_changer())
-
-    def _meets_the_changer(self) -> bool:
-        """Whether the schema of the data may have been dropped since the turn began, or a table suspended."""
-        return bool(self._generation % 2) or self._generation != self.site.generation or not self.site.whole
+        return super().may_be_cut_off_by(error) or (away and self.site.has_changed_since(self._generation))
 
     def _apply(self, connection: psycopg.Connection, view: Definition) -> None:
         self.cache.apply([view])
@@ -50,8 +46,9 @@ class Definer(Administrator):
     def _compare(self, connection: psycopg.Connection, view: Definition) -> None:
         eye = Eye(self, [view.name])
         eye.open(connection)
-        if self._meets_the_changer():
-            # It may be gone already, and the eye knows what has changed since it was opened.
+        if self.site.has_changed_since(self._generation):
+            # The schema of the data was dropped, or a table suspended: the view may be gone already, and the
+            # eye knows only what has changed since it was opened.
             return
         for _ in range(_LOOKS):
             self.pause(_PAUSE_SECONDS)

@@ -32,7 +32,7 @@ class Keeper(Worker):
             if is_lost(error):
                 raise
             state = state_of(error)
-            changed = generation % 2 or generation != self.site.generation or not self.site.whole
+            changed = self.site.has_changed_since(generation)
             # MC001, MC006: there is no such view, or no table of it.
             if not isinstance(error, OF_MAINTENANCE) and not (
                 changed and (isinstance(error, AWAY) or state in ("MC001", "MC006"))

@@ -132,6 +132,10 @@ class Site:
             finally:
                 self.generation += 1
 
+    def has_changed_since(self, generation: int) -> bool:
+        """Whether a cached view may have been away at some time since `generation` was read."""
+        return bool(generation % 2) or generation != self.generation or not self.whole
+
     @property
     def random_seed(self) -> str:
         """What the seeds of all workers begin with."""
