@@ -16,7 +16,7 @@ from meshcache_pg.errors import EmbeddedServerError
 # Older majors lack what our SQL uses (`drop database ... with (force)` among it).
 OLDEST_MAJOR = 13
 
-_PROGRAMS = ("postgres", "initdb", "pg_ctl")
+_PROGRAMS = ("postgres", "initdb")
 
 # Packagers keep the server's programs off PATH, because several majors live side by side.
 _PLACES = (
@@ -51,7 +51,7 @@ class Installation:
         return _numbers(self.version)[0]
 
     def program(self, name: str) -> str:
-        """The path of postgres, pg_ctl, psql, pg_dump ... of this very version."""
+        """The path of postgres, psql, pg_dump ... of this very version."""
         return str(self.bindir / name)
 
     def __str__(self) -> str:

@@ -40,8 +40,7 @@ class Place:
             home = None if named else base if temporary else make_base(account)
             data_dir = named or _make_private((home or base) / "data", account)
             _make_private(base / "s", account)
-            cluster = _cluster(data_dir, account, programs, temporary=temporary)
-            lifeline = Lifeline(cluster, remove=[str(base)])
+            lifeline = Lifeline(reaper.Cluster(str(data_dir), temporary), remove=[str(base)])
         except BaseException:
             reaper.remove(str(base))
             raise
@@ -50,7 +49,7 @@ class Place:
     @property
     def cluster(self) -> reaper.Cluster:
         """The same in the words of the reaper."""
-        return _cluster(self.data_dir, self.account, self.programs, temporary=self.temporary)
+        return reaper.Cluster(str(self.data_dir), self.temporary)
 
     @property
     def socket_dir(self) -> Path:
@@ -71,10 +70,6 @@ class Place:
             reaper.remove(str(self.home))
         # Only now: whatever stops us before this line, Ctrl-C too, leaves the rest to the watchdog.
         self.lifeline.release()
-
-
-def _cluster(data_dir: Path, account: Account, programs: Installation, *, temporary: bool) -> reaper.Cluster:
-    return reaper.Cluster(str(data_dir), programs.program("pg_ctl"), temporary, account.uid, account.gid)
 
 
 def _make_private(directory: Path, account: Account) -> Path:

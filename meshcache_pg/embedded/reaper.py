@@ -28,12 +28,8 @@ class Cluster:
     """What ending a server needs to know; plain values, because the watchdog gets them as JSON."""
 
     data_dir: str
-    pg_ctl: str
     # The data go with the server: nothing of them needs to be written once more.
     temporary: bool
-    # None: as whoever we are. Otherwise we are root, and pg_ctl refuses to run as root.
-    uid: int | None = None
-    gid: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,41 +213,28 @@ def remove(directory: str, timeout: float = 10) -> None:
 
 
 def stop(cluster: Cluster, mode: str, timeout: float) -> None:
-    """Stop the postmaster of a data directory, by force if it does not obey; fine when none runs."""
+    """Stop the postmaster of a data directory, by force if it does not obey; fine when none runs.
+
+    Without pg_ctl, which waits for the file postmaster.pid to go: that of a postmaster which dies meanwhile
+    stays. Which signal asks for what: PostgreSQL's manual, "Shutting Down the Server".
+    """
     for step in dict.fromkeys([mode, "immediate"]):
-        if postmaster_of(cluster.data_dir) is None:
+        pid = postmaster_of(cluster.data_dir)
+        if pid is None:
             return
-        command = [
-            cluster.pg_ctl,
-            "stop",
-            "-D",
-            cluster.data_dir,
-            "-m",
-            step,
-            "-t",
-            str(max(1, int(timeout))),
-        ]
-        with suppress(subprocess.TimeoutExpired):
-            subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                cwd="/",
-                user=cluster.uid,
-                group=cluster.gid,
-                extra_groups=None if cluster.uid is None else [],
-                # Ctrl-C is for the parent; half a shutdown helps nobody.
-                start_new_session=True,
-                timeout=timeout + 5,
-                check=False,
-            )
+        _ask_to_end(pid, signal.SIGINT if step == "fast" else signal.SIGQUIT, timeout)
     pid = postmaster_of(cluster.data_dir)
     if pid is not None:
         segments = segments_of([pid])
         kill_family(pid, timeout)
         if cluster.temporary:
             wipe_shared_memory(cluster.data_dir, segments)
+
+
+def _ask_to_end(pid: int, how: signal.Signals, timeout: float) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, how)
+    wait_until(lambda: not is_running(pid), timeout)
 
 
 def clean_up(cluster: Cluster, pids: Iterable[int], segments: set[str], directories: Iterable[str]) -> None:

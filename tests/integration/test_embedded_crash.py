@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import threading
 from pathlib import Path
 
 import psycopg
@@ -13,7 +14,7 @@ from meshcache_pg.embedded import Installation, PrivateServer, reaper
 from meshcache_pg.embedded.account import default_account
 from meshcache_pg.errors import EmbeddedServerError
 from tests.fixtures.fix_db import TEST_SETTINGS
-from tests.fixtures.fix_embedded import Program, eventually, said
+from tests.fixtures.fix_embedded import DEADLINE_SECONDS, Program, eventually, said
 
 # Starts a server and says its pid, its watchdog's pid and its data directory.
 PARENT = """
@@ -80,6 +81,27 @@ def test_a_killed_server_that_is_stopped_leaves_no_shared_memory(cluster: Privat
     cluster.stop()
     assert reaper.attached(left.segment_id) is None
     assert not [segment for segment in used if Path(segment).exists()]
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="this system does not tell pending signals"
+)
+def test_a_postmaster_that_dies_while_it_is_stopped_is_not_waited_for(cluster: PrivateServer) -> None:
+    pid = cluster.pid
+    assert pid is not None
+    cluster._timeout = 2 * DEADLINE_SECONDS
+    os.kill(pid, signal.SIGSTOP)
+    stopping = threading.Thread(target=cluster.stop, daemon=True)
+    stopping.start()
+    eventually(lambda: is_pending(pid, signal.SIGINT), "it is asked to stop")
+    os.kill(pid, signal.SIGKILL)
+    stopping.join(DEADLINE_SECONDS)
+    assert not stopping.is_alive()
+
+
+def is_pending(pid: int, number: signal.Signals) -> bool:
+    lines = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return bool(int(lines["ShdPnd"], 16) & 1 << number - 1)
 
 
 def test_it_starts_at_once_after_somebody_killed_its_postmaster(cluster: PrivateServer) -> None:

@@ -21,7 +21,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     def install(directory: str, version: str, *, without: str = "") -> Path:
         bindir = tmp_path / directory
         bindir.mkdir(parents=True)
-        for name in {"postgres", "initdb", "pg_ctl"} - {without}:
+        for name in {"postgres", "initdb"} - {without}:
             (bindir / name).write_text(f"#!/bin/sh\necho '{name} (PostgreSQL) {version}'\n")
             (bindir / name).chmod(0o755)
         return bindir
@@ -65,7 +65,7 @@ def test_pg_config_leads_to_the_programs(place: Place, tmp_path: Path) -> None:
     assert [one.bindir for one in find_installations()] == [bindir]
 
 
-@pytest.mark.parametrize("missing", ["postgres", "initdb", "pg_ctl"])
+@pytest.mark.parametrize("missing", ["postgres", "initdb"])
 def test_an_incomplete_installation_is_none(place: Place, missing: str) -> None:
     place("lib/a/bin", "18.1", without=missing)
     assert found() == []
