@@ -29,6 +29,14 @@ class View:
     complete: bool
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What one statement compares."""
+
+    views: tuple[View, ...]
+    with_parts: bool
+
+
 @dataclass
 class Checker:
     """Compares cached views of one database with their sources; counts what it saw in `origins`.
@@ -42,8 +50,9 @@ class Checker:
     compared: Counter[str] = field(default_factory=Counter)
     # The name and the text of a prepared statement: making and planning one takes longer than running it, and
     # some tests ask thousands of times.
-    _statements: dict[str, tuple[str, bytes]] = field(default_factory=dict, repr=False)
-    _answers: WeakKeyDictionary[psycopg.Connection, dict[tuple[str, ...], bytes]] = field(
+    _statements: dict[Asked, tuple[str, bytes]] = field(default_factory=dict, repr=False)
+    # Which of them a session has. A pooler may give a client another session every time.
+    _prepared_in: WeakKeyDictionary[psycopg.Connection, dict[Asked, bytes]] = field(
         default_factory=WeakKeyDictionary, repr=False
     )
 
@@ -73,24 +82,19 @@ class Checker:
         """Raise NotExact unless live view, its parts and `_get` give what the source gives, in this
         transaction.
         """
-        # The statements are large and run on few rows: compiling them would take a hundred times as long.
-        connection.execute("set jit = off", prepare=False)
         for name in names or self.views:
-            self._judge(connection.execute(self._prepared(connection, name), prepare=False).fetchall())
+            self._compare(connection, Asked((self.views[name],), with_parts=True))
 
     def assert_answers(self, connection: psycopg.Connection, *names: str) -> None:
         """The same for what readers are given, the live view and `_get`, without the parts that a live view
         is made of, in one statement for all of these views: at a third of the price, for tests that ask a
-        million times. Sets nothing; what it prepares has to stay, as it does without a pooler.
+        million times.
         """
-        execute = self._answers.setdefault(connection, {})
-        if names not in execute:
-            statements = [self._statement(self.views[name], with_parts=False) for name in names]
-            text = sql.SQL(" union all ").join(sql.SQL("({})").format(one) for one in statements)
-            plan = f"answers_{'_'.join(names)}"
-            connection.execute(sql.SQL("prepare {} as {}").format(sql.Identifier(plan), text), prepare=False)
-            execute[names] = sql.SQL("execute {}").format(sql.Identifier(plan)).as_bytes(connection)
-        self._judge(connection.execute(execute[names], prepare=False).fetchall())
+        views = tuple(self.views[name] for name in names or self.views)
+        self._compare(connection, Asked(views, with_parts=False))
+
+    def _compare(self, connection: psycopg.Connection, asked: Asked) -> None:
+        self._judge(connection.execute(self._prepared(connection, asked), prepare=False).fetchall())
 
     def _judge(self, rows: Sequence[tuple[str, str, str, int]]) -> None:
         """Count what was compared; raise for the first view that differs."""
@@ -111,19 +115,30 @@ class Checker:
             how_many = ", ".join(f"{count} {problem}" for problem, count in sorted(kinds.items()))
             raise NotExact(f"{first} is not what its source is: {how_many}\n" + "\n".join(sorted(wrong)[:8]))
 
-    def _prepared(self, connection: psycopg.Connection, name: str) -> bytes:
-        """The command that executes a view's statement, which is prepared if it was not yet.
+    def _prepared(self, connection: psycopg.Connection, asked: Asked) -> bytes:
+        """The command that executes a statement, which is prepared if it was not yet.
 
         psycopg forgets the statements that it has prepared itself at every rollback.
         """
-        if name not in self._statements:
-            text = self._statement(self.views[name], with_parts=True).as_bytes(connection)
-            self._statements[name] = (f"check_{hashlib.sha256(text).hexdigest()[:32]}", text)
-        plan, text = self._statements[name]
-        known = "select from pg_prepared_statements as p where p.name = %s"
-        if connection.execute(known, (plan,), prepare=False).rowcount == 0:
+        known = self._prepared_in.setdefault(connection, {})
+        if asked in known:
+            return known[asked]
+        if asked not in self._statements:
+            parts = [self._statement(view, with_parts=asked.with_parts) for view in asked.views]
+            whole = sql.SQL(" union all ").join(sql.SQL("({})").format(part) for part in parts)
+            text = whole.as_bytes(connection)
+            self._statements[asked] = (f"check_{hashlib.sha256(text).hexdigest()[:32]}", text)
+        plan, text = self._statements[asked]
+        # The statements are large and run on few rows: compiling them would take a hundred times as long.
+        connection.execute("set jit = off", prepare=False)
+        there = "select from pg_prepared_statements as p where p.name = %s"
+        if connection.execute(there, (plan,), prepare=False).rowcount == 0:
             connection.execute(f"prepare {plan} as ".encode() + text, prepare=False)
-        return f"execute {plan}".encode()
+        command = f"execute {plan}".encode()
+        # Who may not prepare statements has a pooler before him.
+        if connection.prepare_threshold is not None:
+            known[asked] = command
+        return command
 
     def _statement(self, view: View, *, with_parts: bool) -> sql.Composed:
         ident, columns = sql.Identifier, sql.SQL(", ").join(map(sql.Identifier, view.columns))

@@ -4,22 +4,20 @@ application writes, what is refused says why, and docs/reference/queries.md tell
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from typing import LiteralString
 
 import psycopg
 import pytest
 from psycopg import sql
-from psycopg.pq import TransactionStatus
 
 from meshcache_pg import MeshCache
 from meshcache_pg.sql import trusted
-from tests.consistency.checker import Checker, NotExact
-from tests.fixtures.fix_cache import refresh, sweep
+from tests.consistency.checker import NotExact
 from tests.fixtures.fix_db import Database
 from tests.fixtures.fix_docs import ROOT
 from tests.fixtures.fix_queries import KINDS, SCHEMAS, Answer, Answers, definitions, writes
+from tests.queries.life import Life
 
 PAGE = ROOT / "docs" / "reference" / "queries.md"
 
@@ -50,70 +48,7 @@ PLANTED: dict[str, tuple[str, LiteralString, str]] = {
     "flush": ("music", 'music."Employee"', "org_tree"),
 }
 
-_TARGET = re.compile(r"(insert into|update) (\S+)")
 _ASSIGNED = re.compile(r'(?:\bset|,) "?([^",=]+?)"? = ')
-
-
-@dataclass
-class Life:
-    """One schema with its cached views, while an application writes to it."""
-
-    writer: psycopg.Connection
-    reader: psycopg.Connection
-    answers: Answers
-    checker: Checker = field(init=False)
-    # Of each view: how many rows it has, and what they are.
-    images: dict[str, tuple[int, str]] = field(init=False)
-    # The tables a write to which has changed what the view returns.
-    changed_by: dict[str, set[str]] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.checker = Checker.of(self.reader)
-        refresh(self.reader, *self.checker.views)
-        self.images = {name: self._image(name) for name in self.checker.views}
-        self.changed_by = {name: set() for name in self.checker.views}
-
-    def _image(self, view: str) -> tuple[int, str]:
-        query: LiteralString = (
-            "select count(*), coalesce(md5(string_agg(s::text, '|' order by s::text)), '') from {} as s"
-        )
-        source = sql.Identifier("meshcache", f"{view}_source")
-        row = self.reader.execute(sql.SQL(query).format(source)).fetchone()
-        assert row is not None
-        return row[0], row[1]
-
-    def write(self, statement: str, *views: str) -> None:
-        """Make one statement and compare each view with its source: as the transaction sees them while it is
-        open, as others see them afterwards. Then whatever is stale is cached again.
-        """
-        self.writer.execute(statement.encode())
-        if self.writer.info.transaction_status != TransactionStatus.IDLE:
-            self.checker.assert_exact(self.writer, *views)
-            return
-        self.checker.origins = Counter()
-        self.checker.assert_exact(self.reader, *views)
-        moved = [name for name in views or self.checker.views if not self._all_cached(name)]
-        if moved:
-            sweep(self.reader)
-            refresh(self.reader, *(n for n in moved if self.checker.origins[f"{n} stale"] or self._asked(n)))
-        target = _TARGET.match(statement)
-        for name in moved:
-            before, self.images[name] = self.images[name], self._image(name)
-            if self.images[name] != before and target:
-                self.changed_by[name].add(target[2].replace('"', ""))
-
-    def live(self, statements: Iterable[str], *views: str) -> None:
-        """Make one statement after the other."""
-        for statement in statements:
-            self.write(statement, *views)
-
-    def _asked(self, view: str) -> bool:
-        return self.answers.by_name[view].definition.coverage == "on_demand"
-
-    def _all_cached(self, view: str) -> bool:
-        hits = self.checker.origins[f"{view} hit"]
-        other = sum(self.checker.origins[f"{view} {origin}"] for origin in ("stale", "miss", "bypass"))
-        return hits == self.images[view][0] and not other
 
 
 @pytest.fixture
