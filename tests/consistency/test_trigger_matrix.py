@@ -31,6 +31,7 @@ from tests.fixtures.fix_cache import apply_definitions, migrate_database, refres
 from tests.fixtures.fix_db import TEST_SETTINGS, Database, Server
 from tests.fixtures.fix_docs import ROOT
 from tests.fixtures.fix_embedded import eventually
+from tests.fixtures.fix_templates import Clone
 
 PAGE = ROOT / "docs" / "reference" / "what-fires.md"
 SECTIONS = sections()
@@ -65,28 +66,23 @@ def shared(server: Server, _theatre: str) -> Iterator[Stage]:
 
 
 @pytest.fixture
-def stage(server: Server, _theatre: str) -> Iterator[Callable[[Case], Stage]]:
-    with ExitStack() as opened:
+def stage(clone: Clone, _theatre: str) -> Callable[[Case], Stage]:
+    def make(case: Case) -> Stage:
+        database = clone(_theatre)
+        for block in case.preparation:
+            if block.verb == "apply":
+                apply_definitions(database, block.text)
+            else:
+                database.connect().execute(trusted(block.text))
+        made = Stage.of(database)
+        if case.preparation:
+            made.sweep()
+            refresh(made.reader, *made.checker.views)
+            assert made.seen(made.reader, case) == "cache"
+        count_functions(made)
+        return made
 
-        def make(case: Case) -> Stage:
-            name = f"test_{uuid.uuid4().hex[:16]}"
-            server.create_database(name, _theatre)
-            opened.callback(server.drop_database, name)
-            database = Database(server, name, opened)
-            for block in case.preparation:
-                if block.verb == "apply":
-                    apply_definitions(database, block.text)
-                else:
-                    database.connect().execute(trusted(block.text))
-            made = Stage.of(database)
-            if case.preparation:
-                made.sweep()
-                refresh(made.reader, *made.checker.views)
-                assert made.seen(made.reader, case) == "cache"
-            count_functions(made)
-            return made
-
-        yield make
+    return make
 
 
 HERE = [case for case in CASES.values() if case.how != "applied"]

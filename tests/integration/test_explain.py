@@ -17,6 +17,7 @@ from meshcache_pg.errors import DefinitionError, LockBusy, MissingRight
 from meshcache_pg.explain import Explanation
 from tests.fixtures.fix_cache import migrate_database
 from tests.fixtures.fix_db import Database, Server
+from tests.fixtures.fix_templates import Clone
 
 TABLES: LiteralString = """
 create table region (id integer primary key, name text);
@@ -225,15 +226,12 @@ def cache(stage: Database) -> Iterator[MeshCache]:
 
 
 @pytest.fixture
-def applied(server: Server, template: str) -> Iterator[Callable[..., MeshCache]]:
+def applied(clone: Clone, template: str) -> Iterator[Callable[..., MeshCache]]:
     """Makes a database of its own with these definitions applied and filled."""
     with ExitStack() as opened:
 
         def make(*definitions: Definition) -> MeshCache:
-            name = f"explain_{uuid.uuid4().hex[:12]}"
-            server.create_database(name, template)
-            opened.callback(server.drop_database, name)
-            cache = opened.enter_context(MeshCache(server.dsn(name)))
+            cache = opened.enter_context(MeshCache(clone(template).dsn))
             cache.apply(definitions)
             for one in definitions:
                 cache.refresh(one.name, "all")
