@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import LiteralString
-from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg import sql
@@ -48,13 +47,8 @@ class Checker:
     origins: Origins = field(default_factory=Counter)
     # How much was compared: "reads" are keys asked for and lists, "rows" what they returned.
     compared: Counter[str] = field(default_factory=Counter)
-    # The name and the text of a prepared statement: making and planning one takes longer than running it, and
-    # some tests ask thousands of times.
-    _statements: dict[Asked, tuple[str, bytes]] = field(default_factory=dict, repr=False)
-    # Which of them a session has. A pooler may give a client another session every time.
-    _prepared_in: WeakKeyDictionary[psycopg.Connection, dict[Asked, bytes]] = field(
-        default_factory=WeakKeyDictionary, repr=False
-    )
+    # Making and planning a statement takes longer than running it, and some tests ask thousands of times.
+    _texts: dict[Asked, bytes] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, connection: psycopg.Connection, among: Collection[str] | None = None) -> "Checker":
@@ -94,7 +88,16 @@ class Checker:
         self._compare(connection, Asked(views, with_parts=False))
 
     def _compare(self, connection: psycopg.Connection, asked: Asked) -> None:
-        self._judge(connection.execute(self._prepared(connection, asked), prepare=False).fetchall())
+        if asked not in self._texts:
+            parts = [self._statement(view, with_parts=asked.with_parts) for view in asked.views]
+            whole = sql.SQL(" union all ").join(sql.SQL("({})").format(part) for part in parts)
+            self._texts[asked] = whole.as_bytes(connection)
+        text = self._texts[asked]
+        # Whose connection is not to prepare anything has a pooler before him, that may give him another
+        # session at every transaction.
+        if connection.prepare_threshold is None:
+            text = _prepared(connection, text)
+        self._judge(connection.execute(text, prepare=True).fetchall())
 
     def _judge(self, rows: Sequence[tuple[str, str, str, int]]) -> None:
         """Count what was compared; raise for the first view that differs."""
@@ -114,31 +117,6 @@ class Checker:
         if wrong:
             how_many = ", ".join(f"{count} {problem}" for problem, count in sorted(kinds.items()))
             raise NotExact(f"{first} is not what its source is: {how_many}\n" + "\n".join(sorted(wrong)[:8]))
-
-    def _prepared(self, connection: psycopg.Connection, asked: Asked) -> bytes:
-        """The command that executes a statement, which is prepared if it was not yet.
-
-        psycopg forgets the statements that it has prepared itself at every rollback.
-        """
-        known = self._prepared_in.setdefault(connection, {})
-        if asked in known:
-            return known[asked]
-        if asked not in self._statements:
-            parts = [self._statement(view, with_parts=asked.with_parts) for view in asked.views]
-            whole = sql.SQL(" union all ").join(sql.SQL("({})").format(part) for part in parts)
-            text = whole.as_bytes(connection)
-            self._statements[asked] = (f"check_{hashlib.sha256(text).hexdigest()[:32]}", text)
-        plan, text = self._statements[asked]
-        # The statements are large and run on few rows: compiling them would take a hundred times as long.
-        connection.execute("set jit = off", prepare=False)
-        there = "select from pg_prepared_statements as p where p.name = %s"
-        if connection.execute(there, (plan,), prepare=False).rowcount == 0:
-            connection.execute(f"prepare {plan} as ".encode() + text, prepare=False)
-        command = f"execute {plan}".encode()
-        # Who may not prepare statements has a pooler before him.
-        if connection.prepare_threshold is not None:
-            known[asked] = command
-        return command
 
     def _statement(self, view: View, *, with_parts: bool) -> sql.Composed:
         ident, columns = sql.Identifier, sql.SQL(", ").join(map(sql.Identifier, view.columns))
@@ -181,6 +159,15 @@ class Checker:
                 ),
             ),
         )
+
+
+def _prepared(connection: psycopg.Connection, text: bytes) -> bytes:
+    """The command that executes a statement, which is prepared if this session has it not yet."""
+    plan = f"check_{hashlib.sha256(text).hexdigest()[:32]}"
+    there = "select from pg_prepared_statements as p where p.name = %s"
+    if connection.execute(there, (plan,), prepare=False).rowcount == 0:
+        connection.execute(f"prepare {plan} as ".encode() + text, prepare=False)
+    return f"execute {plan}".encode()
 
 
 def exact(connection: psycopg.Connection) -> Checker:

@@ -75,6 +75,8 @@ class AnswersReader(Worker):
         super().__init__(site, number)
         self._answers, self._views, self._through = answers, views, through
         self._engine = site.engine(self.role, pooled=pooled)
+        # What each source returns to the transaction at hand, where that is always the same.
+        self._sources: dict[str, list[dict[str, Any]]] = {}
 
     def run(self) -> None:
         try:
@@ -107,6 +109,7 @@ class AnswersReader(Worker):
 
     def _transaction(self, connection: Connection, level: str) -> None:
         connection.execution_options(isolation_level=level.upper())
+        self._sources.clear()
         with connection.begin():
             if self.chance(0.03):
                 connection.execute(text("set local statement_timeout = '15ms'"))
@@ -188,9 +191,12 @@ class AnswersReader(Worker):
             raise WrongRow(f"{view.name} {self._through}, {level}: {text}", evidence(raw, view.name))
 
     def _source(self, connection: Connection, view: Definition) -> list[dict[str, Any]]:
+        if self._answers.in_snapshot and view.name in self._sources:
+            return self._sources[view.name]
         query: Any = f"select * from ({view.query}\n) as q"  # noqa: S608 - the definition's own SELECT
         with _driver(connection).cursor(row_factory=dict_row) as cursor:
-            return cursor.execute(query).fetchall()
+            self._sources[view.name] = cursor.execute(query).fetchall()
+        return self._sources[view.name]
 
 
 def _image(row: Row | None, source: Sequence[Row]) -> str:

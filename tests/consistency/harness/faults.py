@@ -54,6 +54,28 @@ where a.datname = %s and a.application_name = %s and a.state <> 'idle' and a.pid
 """
 
 
+class Pace:
+    """When faults are due: one in `mean_seconds` of the run, also for the time that making databases and
+    settling accounts take of it, but never two at once.
+    """
+
+    def __init__(self, seed: str, began: float, mean_seconds: float) -> None:
+        self._random = Random(f"{seed} pace")  # noqa: S311
+        self._began, self._mean = began, mean_seconds
+        self._number = 0
+        self._next = began + self._mean * self._random.uniform(0.5, 1.5)
+
+    def is_due(self, now: float) -> bool:
+        """Whether it is time."""
+        return now >= self._next
+
+    def was_done(self, now: float) -> None:
+        """The server has been back since `now`."""
+        self._number += 1
+        planned = self._began + self._mean * (self._number + self._random.uniform(0.5, 1.5))
+        self._next = max(planned, now + self._mean / 2)
+
+
 class Faults:
     """One after the other, on the server of all sites."""
 
@@ -61,10 +83,6 @@ class Faults:
         self._server = server
         self._random = Random(f"{seed} faults")  # noqa: S311
         self._victims = 0
-
-    def pause(self, mean_seconds: float) -> float:
-        """How long to wait for the next one."""
-        return self._random.uniform(0.5, 1.5) * mean_seconds
 
     def strike(self, sites: Sequence[Site], kind: str | None = None) -> None:
         """Do one thing, and see whether nothing that was acknowledged is lost."""

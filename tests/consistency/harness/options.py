@@ -50,8 +50,8 @@ class Options:
     administrators: int = 2
     # Of the server, beside those that every run has.
     settings: Mapping[str, str] = field(default_factory=dict)
-    # How long on average between two faults.
-    fault_seconds: float = 9
+    # In how long a time of the run there is one fault, on average.
+    fault_seconds: float = 12
     # And between two pieces of the application's own administration.
     migration_seconds: float = 1.2
     # And before each change that an administrator makes.

@@ -11,7 +11,7 @@ import psycopg
 import meshcache_pg
 from meshcache_pg.embedded import Installation, PrivateServer
 from tests.consistency.checker import NotExact
-from tests.consistency.harness.faults import Faults
+from tests.consistency.harness.faults import Faults, Pace
 from tests.consistency.harness.ledger import LostWrites
 from tests.consistency.harness.meshhook import MeshHook
 from tests.consistency.harness.migrator import Migrator
@@ -52,6 +52,7 @@ def run(options: Options, installation: Installation, talk: Talk = lambda _: Non
     versions |= {"psycopg": psycopg.__version__, "meshcache-pg": meshcache_pg.__version__}
     report = Report(options.seed, options.subject.name, versions)
     began = time.monotonic()
+    pace = Pace(str(options.seed), began, options.fault_seconds)
     with ExitStack() as stack:
         server = stack.enter_context(PrivateServer(installation, settings=SETTINGS | dict(options.settings)))
         program = find_pooler() if options.pooler else None
@@ -64,7 +65,9 @@ def run(options: Options, installation: Installation, talk: Talk = lambda _: Non
         log = ServerLog(server.data_dir / "server.log")
         while not report.failures and not _is_done(options, report, time.monotonic() - began):
             report.rounds += 1
-            _Round(options, server, report, pooler_directory=directory, log=log, began=began).play()
+            _Round(
+                options, server, report, pooler_directory=directory, log=log, began=began, pace=pace
+            ).play()
             report.seconds = time.monotonic() - began
             talk(report.line())
         if report.failures:
@@ -105,9 +108,10 @@ class _Round:
         pooler_directory: str | None,
         log: ServerLog,
         began: float,
+        pace: Pace,
     ) -> None:
         self._options, self._server, self._report, self._log = options, server, report, log
-        self._pooler, self._began = pooler_directory, began
+        self._pooler, self._began, self._pace = pooler_directory, began, pace
         self._seed = f"{options.seed} round {report.rounds}"
         self._faults = Faults(server, self._seed)
 
@@ -163,8 +167,6 @@ class _Round:
     def _watch(self, sites: Sequence[Site]) -> None:
         """Let them work, with faults in between, until the round is over."""
         began = time.monotonic()
-        pause = self._faults.pause(self._options.fault_seconds)
-        last = began
         struck = 0
         while not any(site.stop.is_set() for site in sites):
             now = time.monotonic()
@@ -179,9 +181,9 @@ class _Round:
                     return
             elif now - began >= self._options.round_seconds or self._is_time_over(now):
                 return
-            elif self._options.faults and now - last >= pause:
+            elif self._options.faults and self._pace.is_due(now):
                 self._faults.strike(sites)
-                last, pause = time.monotonic(), self._faults.pause(self._options.fault_seconds)
+                self._pace.was_done(time.monotonic())
             sites[0].stop.wait(0.05)
 
     def _is_time_over(self, now: float) -> bool:
