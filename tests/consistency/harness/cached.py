@@ -79,6 +79,7 @@ class Cached(Subject):
             Sweeper(site, 1),
         ]
         if site.workload.name == "meshhook":
+            found += [SqlReader(site, 3), SqlReader(site, 4)]
             found += [Filler(site, 1), self._asker(site, 1, "repository")]
             if site.pooled_dsn:
                 found += [SqlReader(site, 2, pooled=True), self._asker(site, 2, "repository via pgbouncer")]

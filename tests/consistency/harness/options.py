@@ -37,7 +37,7 @@ class Options:
     strikes: tuple[str, ...] = ()
     # A round's database grows and shrinks at random; a new one keeps its size near what it was made for, and
     # takes a quarter of a minute to make.
-    round_seconds: float = 120
+    round_seconds: float = 180
     workloads: tuple[str, ...] = ("meshhook", "generated")
     subject: "Subject" = field(default_factory=_default_subject)
     plants: tuple[Plant, ...] = ()

@@ -74,6 +74,6 @@ class SqlReader(Worker):
             self._eye.look(connection, views=views, through=self._through, level=level)
             if left <= 0 or self.site.gate.wanted:
                 return
-            wait = self.random.uniform(0, 0.15)
+            wait = self.random.uniform(0, 0.06)
             self.site.pause(wait)
             left -= wait
