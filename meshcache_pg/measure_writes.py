@@ -21,7 +21,7 @@ from meshcache_pg.conditions import Column, ResolvedDependency
 from meshcache_pg.database import execute_ddl
 from meshcache_pg.marked import MarkedSource, MarkTable
 from meshcache_pg.resolve import table_columns
-from meshcache_pg.sources import primary_key
+from meshcache_pg.sources import primary_keys
 from meshcache_pg.sql import Identifier, query, trusted
 from meshcache_pg.sql import text as sql_text
 
@@ -117,7 +117,7 @@ def _add_triggers(connection: Connection, oid: int, dependencies: Sequence[Resol
         MarkTable(number + place, tuple(columns[name] for name in marked), matter)
         for place, (marked, matter) in enumerate(merged(dependencies).items())
     ]
-    keys: tuple[Column, ...] = tuple(columns[name] for name in primary_key(connection, oid))
+    keys: tuple[Column, ...] = tuple(columns[name] for name in primary_keys(connection, [oid])[oid])
     flush = (number,) if any(not d.columns for d in dependencies) else ()
     for mark in marks:
         for statement in render_marks.mark_table(mark.id, mark.columns):

@@ -1,6 +1,7 @@
 """The mark tables and trigger functions of one source table as SQL text: the writers' side of render.py."""
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from psycopg import sql
 
@@ -36,8 +37,16 @@ def mark_table(mark_id: int, columns: Sequence[Column]) -> Iterator[str]:
     yield text(compose("mark_table", "index", mark_table=name, columns=names(columns)))
 
 
-def functions(source: MarkedSource) -> Iterator[str]:
-    """The trigger functions of one source table, in the order of `function_names`."""
+@lru_cache(maxsize=256)
+def functions(source: MarkedSource) -> Sequence[str]:
+    """The trigger functions of one source table, in the order of `function_names`.
+
+    Every apply compares those of all source tables with what is there, and most are as they were.
+    """
+    return tuple(_functions(source))
+
+
+def _functions(source: MarkedSource) -> Iterator[str]:
     views = sql.SQL(", ").join(sql.SQL("(-{})").format(sql.Literal(view_id)) for view_id in source.flush)
     common = {
         "source_id": sql.Literal(source.id),

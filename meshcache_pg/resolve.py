@@ -30,12 +30,20 @@ _KINDS = {
 
 def table_columns(connection: Connection, oid: int) -> dict[str, Column]:
     """The columns of a table or view by name, in order, their types as any search_path understands them."""
-    return {row.name: _column(row) for row in _column_rows(connection, oid)}
+    return columns_of_tables(connection, [oid])[oid]
 
 
-def _column_rows(connection: Connection, oid: object) -> Sequence[Row[Any]]:
+def columns_of_tables(connection: Connection, oids: Sequence[int]) -> dict[int, dict[str, Column]]:
+    """The same of several, by their oids."""
+    found: dict[int, dict[str, Column]] = {oid: {} for oid in oids}
+    for row in _column_rows(connection, oids):
+        found[row.relation][row.name] = _column(row)
+    return found
+
+
+def _column_rows(connection: Connection, oids: Sequence[int]) -> Sequence[Row[Any]]:
     with qualified_names(connection):
-        return connection.execute(text(query("install", "columns")), {"oid": oid}).all()
+        return connection.execute(text(query("install", "columns")), {"oids": list(oids)}).all()
 
 
 def _column(row: Row[Any]) -> Column:
@@ -48,7 +56,7 @@ def source_columns(connection: Connection, definition: Definition, oid: int) -> 
     key.
     """
     name = definition.name
-    rows = _column_rows(connection, oid)
+    rows = _column_rows(connection, [oid])
     for row in rows:
         if _BOOKKEEPING.match(row.name):
             raise DefinitionError(
@@ -125,9 +133,9 @@ def _table(connection: Connection, definition: Definition, written: str) -> Row[
 
 
 def _check_columns(
-    connection: Connection, definition: Definition, oid: object, table: str, columns: tuple[str, ...]
+    connection: Connection, definition: Definition, oid: int, table: str, columns: tuple[str, ...]
 ) -> None:
-    have = [r.name for r in _column_rows(connection, oid)]
+    have = [r.name for r in _column_rows(connection, [oid])]
     for column in columns:
         if column not in have:
             raise DefinitionError(
@@ -144,7 +152,7 @@ def _matter(
     A virtual generated column (PostgreSQL 18) is null in a trigger's transition tables: it cannot be
     marked, and where it matters every column has to, the ones it is computed from among them.
     """
-    rows = {r.name: r for r in _column_rows(connection, oid)}
+    rows = {r.name: r for r in _column_rows(connection, [oid])}
     for column in depends.columns:
         if rows[column].is_virtual or rows[column].is_plural:
             kind = "a virtual generated column" if rows[column].is_virtual else f"of type {rows[column].type}"

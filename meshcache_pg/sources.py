@@ -4,11 +4,13 @@ where a definition needs them, and taken away where none does any more.
 All of this is shared by all views, so whoever changes it does so alone (`install.take_turn`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from psycopg import sql
 from sqlalchemy import Connection, text
+from sqlalchemy.engine import Row
 
 from meshcache_pg import render_marks
 from meshcache_pg.conditions import Column, ResolvedDependency
@@ -16,7 +18,7 @@ from meshcache_pg.database import execute_all, execute_ddl
 from meshcache_pg.marked import MarkedSource, MarkTable
 from meshcache_pg.patience import Patience
 from meshcache_pg.render import CORE
-from meshcache_pg.resolve import table_columns
+from meshcache_pg.resolve import columns_of_tables, table_columns
 from meshcache_pg.sql import query
 from meshcache_pg.sql import text as sql_text
 
@@ -58,69 +60,91 @@ def sync(connection: Connection, source_ids: Iterable[int], patience: Patience) 
     that, a writer that still runs the old function could leave out a mark that a new view depends on.
     """
     unused = connection.execute(text(_q("unused_marks"))).all()
-    work = []
-    for source_id in sorted({*source_ids, *(row.source_id for row in unused)}):
-        state = connection.execute(text(_q("source_state")), {"source_id": source_id}).one()
-        functions = (
-            _functions(connection, source_id, state.oid, state.flush) if state.used and state.present else []
-        )
-        if _is_current(connection, source_id, functions) and state.used:
-            continue
-        work.append((source_id, state, functions))
+    ids = sorted({*source_ids, *(row.source_id for row in unused)})
+    states = connection.execute(text(_q("source_states")), {"source_ids": ids}).all()
+    functions = _functions(connection, [state for state in states if state.used and state.present])
+    present = _function_bodies(connection, functions)
+    work = [
+        state
+        for state in states
+        if not (state.used and state.present and state.is_watched)
+        or not _is_current(functions[state.id], render_marks.function_names(state.id), present)
+    ]
     # One order for everybody who locks several tables.
-    for _, state, _ in sorted(work, key=lambda w: w[1].oid):
+    for state in sorted(work, key=lambda one: one.oid):
         if state.present:
             patience.lock(f"lock table {state.name} in share row exclusive mode")
-    for source_id, state, functions in work:
+    for state in work:
+        names = render_marks.function_names(state.id)
         if state.used and state.present:
-            execute_all(connection, [*functions, revoke(render_marks.function_names(source_id))])
-            connection.execute(text(_q("sync_triggers")), {"source_id": source_id})
+            execute_all(connection, [*functions[state.id], revoke(names)])
+            connection.execute(text(_q("sync_triggers")), {"source_id": state.id})
         elif not state.used:
-            connection.execute(text(_q("drop_triggers")), {"source_id": source_id})
-            execute_ddl(connection, drop_functions(render_marks.function_names(source_id)))
+            connection.execute(text(_q("drop_triggers")), {"source_id": state.id})
+            execute_ddl(connection, drop_functions(names))
     mark_tables = [f"meshcache.mark_{int(row.id)}" for row in unused]
     patience.run({f"drop table if exists {mark_table}": mark_table for mark_table in mark_tables})
     for row in unused:
         connection.execute(text(_q("delete_mark")), {"id": row.id})
-    for source_id, state, _ in work:
+    for state in work:
         if not state.used:
-            connection.execute(text(_q("delete_source")), {"id": source_id})
+            connection.execute(text(_q("delete_source")), {"id": state.id})
 
 
-def _functions(connection: Connection, source_id: int, oid: int, flush: Sequence[int]) -> list[str]:
-    """The statements that create the trigger functions of one source table."""
-    columns = table_columns(connection, oid)
-    marks = [
-        MarkTable(
-            row.id,
-            # A column that was renamed or dropped since: its name makes the function leave wildcards,
-            # which is right until the view is replaced; a function without it would leave nothing.
-            tuple(columns.get(c, Column(c, "text")) for c in row.columns),
-            tuple(row.matter) if row.matter is not None else None,
-            frozenset(row.strict),
+def _functions(connection: Connection, states: Sequence[Row[Any]]) -> dict[int, Sequence[str]]:
+    """The statements that create the trigger functions of source tables, by the ids of these. In few round
+    trips, because readers of what is replaced wait meanwhile.
+    """
+    oids = [state.oid for state in states]
+    columns = columns_of_tables(connection, oids)
+    keys = primary_keys(connection, oids)
+    marks: dict[int, list[MarkTable]] = {state.id: [] for state in states}
+    oid_of = {state.id: state.oid for state in states}
+    for row in connection.execute(text(_q("source_marks")), {"source_ids": list(marks)}):
+        of_table = columns[oid_of[row.source_id]]
+        marks[row.source_id].append(
+            MarkTable(
+                row.id,
+                # A column that was renamed or dropped since: its name makes the function leave wildcards,
+                # which is right until the view is replaced; a function without it would leave nothing.
+                tuple(of_table.get(c, Column(c, "text")) for c in row.columns),
+                tuple(row.matter) if row.matter is not None else None,
+                frozenset(row.strict),
+            )
         )
-        for row in connection.execute(text(_q("source_marks")), {"source_id": source_id})
-    ]
-    keys = tuple(columns[name] for name in primary_key(connection, oid))
-    return list(render_marks.functions(MarkedSource(source_id, tuple(marks), keys, tuple(flush))))
+    return {
+        state.id: render_marks.functions(
+            MarkedSource(
+                state.id,
+                tuple(marks[state.id]),
+                tuple(columns[state.oid][name] for name in keys[state.oid]),
+                tuple(state.flush),
+            )
+        )
+        for state in states
+    }
 
 
-def primary_key(connection: Connection, oid: int) -> Sequence[str]:
-    """The columns of a table's primary key in order."""
-    return connection.scalars(text(_q("primary_key")), {"oid": oid}).all()
+def primary_keys(connection: Connection, oids: Sequence[int]) -> dict[int, list[str]]:
+    """The columns of the primary keys of tables in order, none where a table has no such key."""
+    found: dict[int, list[str]] = {oid: [] for oid in oids}
+    for row in connection.execute(text(_q("primary_keys")), {"oids": list(oids)}):
+        found[row.relation].append(row.name)
+    return found
 
 
-def _is_current(connection: Connection, source_id: int, functions: Sequence[str]) -> bool:
-    """Whether triggers, partitions and the bodies of the trigger functions are already as they should be."""
-    if connection.scalar(text(_q("missing_triggers")), {"source_id": source_id}):
-        return False
-    if not connection.scalar(text(_q("same_children")), {"source_id": source_id}):
-        return False
-    for name, statement in zip(render_marks.function_names(source_id), functions, strict=False):
-        body = connection.scalar(text(_q("function_definition")), {"name": name})
-        if body is None or body not in statement:
-            return False
-    return bool(functions)
+def _function_bodies(connection: Connection, source_ids: Iterable[int]) -> dict[str, str]:
+    names = [name for source_id in source_ids for name in render_marks.function_names(source_id)]
+    rows = connection.execute(text(_q("function_bodies")), {"names": names})
+    return {row.name: row.body for row in rows}
+
+
+def _is_current(statements: Sequence[str], names: Sequence[str], present: Mapping[str, str]) -> bool:
+    """Whether the functions of these names have the bodies that the statements would give them."""
+    return all(
+        name in present and present[name] in statement
+        for name, statement in zip(names, statements, strict=True)
+    )
 
 
 def revoke(names: Sequence[str]) -> str:

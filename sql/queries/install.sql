@@ -17,10 +17,10 @@ inner join pg_namespace as n on n.oid = c.relnamespace
 where c.oid = to_regclass(:name);
 
 -- name: columns
--- Columns of a table or view in order, with the equality operator of their type's default btree operator class (a type
+-- Columns of tables and views in order, with the equality operator of their type's default btree operator class (a type
 -- without a class of its own borrows one of pg_catalog) and their collation where it is not the type's own.
 select
-    a.attname as name, format_type(a.atttypid, a.atttypmod) as type,
+    a.attrelid::bigint as relation, a.attname as name, format_type(a.atttypid, a.atttypmod) as type,
     t.typtype = 'p' as is_pseudo,
     t.typtype = 'c' or b.typtype = 'c' or coalesce(b.typcategory, t.typcategory) = 'A' as is_plural,
     a.attgenerated = 'v' as is_virtual, a.attnotnull as is_not_null,
@@ -45,17 +45,17 @@ left join lateral (
     inner join pg_namespace as n on n.oid = o.oprnamespace
     where c.opcdefault and c.opcintype = coalesce(b.oid, t.oid)
 ) as e on true
-where a.attrelid = cast(:oid as oid) and a.attnum > 0 and not a.attisdropped
-order by a.attnum;
+where a.attrelid = any(cast(:oids as oid[])) and a.attnum > 0 and not a.attisdropped
+order by a.attrelid, a.attnum;
 
--- name: primary_key
--- Names of the primary key's columns in order; no row when the table has none.
-select a.attname as name
+-- name: primary_keys
+-- Names of the columns of primary keys in order; no row where a table has none.
+select i.indrelid::bigint as relation, a.attname as name
 from pg_index as i
 cross join unnest(i.indkey::smallint[]) with ordinality as k (attnum, position)
 inner join pg_attribute as a on a.attrelid = i.indrelid and a.attnum = k.attnum
-where i.indrelid = cast(:oid as oid) and i.indisprimary and i.indimmediate
-order by k.position;
+where i.indrelid = any(cast(:oids as oid[])) and i.indisprimary and i.indimmediate
+order by i.indrelid, k.position;
 
 -- name: read_by_view
 -- Every relation that a view reads, through other views, and the columns it reads of each.
@@ -155,9 +155,9 @@ counters as (delete from meshcache_data.counter where view_id in (select g.id fr
 delete from meshcache.dependency where view_id in (select g.id from gone as g);
 
 -- name: source_marks
--- Everything that the triggers of one source table have to do: its mark tables and the columns that matter.
+-- Everything that the triggers of source tables have to do: their mark tables and the columns that matter.
 select
-    m.id, m.columns,
+    m.source_id, m.id, m.columns,
     case when bool_or(d.matter_columns is null) then null else (
         select array_agg(distinct x.name order by x.name)
         from meshcache.dependency as e
@@ -172,23 +172,26 @@ select
     ), '{}') as strict
 from meshcache.mark_table as m
 inner join meshcache.dependency as d on d.mark_id = m.id
-where m.source_id = :source_id
+where m.source_id = any(:source_ids)
 group by m.id
 order by m.id;
 
--- name: source_state
--- The table behind a source id, whether it still exists and is used at all, and the views that any change
--- flushes.
+-- name: source_states
+-- The tables behind source ids: whether they still exist and are used at all, the views that any change flushes, and
+-- whether all triggers are there, and on the present partitions.
 select
-    s.relation::oid::bigint as oid, s.relation::text as name, c.oid is not null as present,
+    s.id, s.relation::oid::bigint as oid, s.relation::text as name, c.oid is not null as present,
     exists (select from meshcache.dependency as d where d.source_id = s.id) as used,
     array(
         select distinct d.view_id from meshcache.dependency as d
         where d.source_id = s.id and d.mark_id is null order by d.view_id
-    ) as flush
+    ) as flush,
+    not exists (select from meshcache._missing_triggers(s.id))
+    and s.children = meshcache._members(s.relation) as is_watched
 from meshcache.source_table as s
 left join pg_class as c on c.oid = s.relation
-where s.id = :source_id;
+where s.id = any(:source_ids)
+order by s.id;
 
 -- name: unused_marks
 -- Mark tables that no view reads any more.
@@ -208,18 +211,10 @@ delete from meshcache.source_table where id = :id;
 -- Forgets a cached view or rollup.
 delete from meshcache.cached_view where name = :name;
 
--- name: function_definition
--- The body of a function as stored; null when it does not exist.
-select p.prosrc from pg_proc as p
-where p.pronamespace = 'meshcache'::regnamespace and p.proname = :name;
-
--- name: missing_triggers
--- How many mark triggers of a source table are absent or disabled.
-select count(*) from meshcache._missing_triggers(:source_id);
-
--- name: same_children
--- Whether the noted partitions are the present ones.
-select s.children = meshcache._members(s.relation) from meshcache.source_table as s where s.id = :source_id;
+-- name: function_bodies
+-- The bodies of functions as stored.
+select p.proname as name, p.prosrc as body from pg_proc as p
+where p.pronamespace = 'meshcache'::regnamespace and p.proname = any(:names);
 
 -- name: sync_triggers
 -- Attaches what is missing.

@@ -54,13 +54,12 @@ class Life:
     renewed: set[str] = field(init=False)
     # The tables a write to which has changed what the view returns.
     changed_by: dict[str, set[str]] = field(init=False)
+    _query: bytes = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.checker = Checker.of(self.reader)
         refresh(self.reader, *self.checker.views)
-        statement = _states(self.reader)
-        for connection in (self.writer, self.reader):
-            connection.execute(sql.SQL("prepare states as {}").format(statement))
+        self._query = _states(self.reader).as_bytes(self.reader)
         self.states = self._states(self.reader)
         self.renewed = set(self.checker.views)
         self.changed_by = {name: set() for name in self.checker.views}
@@ -68,7 +67,7 @@ class Life:
     def _states(self, connection: psycopg.Connection) -> dict[str, State]:
         return {
             name: State(rows, image, marked)
-            for name, rows, image, marked in connection.execute("execute states", prepare=False)
+            for name, rows, image, marked in connection.execute(self._query, prepare=True)
         }
 
     def write(self, statement: str, *views: str) -> None:
