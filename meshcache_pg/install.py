@@ -15,7 +15,7 @@ from psycopg import sql
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from meshcache_pg import sources, underlying
+from meshcache_pg import sources
 from meshcache_pg.conditions import ResolvedDependency
 from meshcache_pg.database import execute_all, execute_ddl, translated
 from meshcache_pg.definition import Definition
@@ -56,6 +56,10 @@ def take_turn(connection: Connection) -> None:
         connection.execute(text(_q("take_turn")))
 
 
+# The id of a view in the catalog, and which of its definitions this is.
+Place = tuple[int, int]
+
+
 @dataclass(frozen=True, slots=True)
 class Ready:
     """A definition with its dependencies in the catalog's ids and its mark tables in place: all that can be
@@ -66,22 +70,26 @@ class Ready:
     server: int
     dependencies: Sequence[ResolvedDependency]
     strict: Sequence[Sequence[str]]
+    # What creates the objects of a view that has this place.
+    place: Place | None
+    statements: Sequence[str]
 
 
 def make_ready(connection: Connection, prepared: Prepared) -> Ready:
     """Create what a definition needs beside its own objects, which others may have in common with it."""
-    is_complete = prepared.definition.coverage == "complete"
+    definition = prepared.definition
+    is_complete = definition.coverage == "complete"
     with translated():
-        server = connection.scalar(text("select current_setting('server_version_num')::integer"))
-        return Ready(
-            prepared,
-            server or 0,
-            [sources.with_marks(connection, found) for found in prepared.dependencies],
-            [
-                sources.strict_columns(connection, found) if is_complete and found.kind == "key" else []
-                for found in prepared.dependencies
-            ],
-        )
+        server = connection.scalar(text("select current_setting('server_version_num')::integer")) or 0
+        dependencies = [sources.with_marks(connection, found) for found in prepared.dependencies]
+        strict = [
+            sources.strict_columns(connection, found) if is_complete and found.kind == "key" else []
+            for found in prepared.dependencies
+        ]
+        row = connection.execute(text(_q("next_place")), {"name": definition.name}).one_or_none()
+    place = None if row is None else (row.id, row.generation)
+    statements = _statements(prepared, server, dependencies, place) if place else []
+    return Ready(prepared, server, dependencies, strict, place, statements)
 
 
 def install(connection: Connection, ready: Ready) -> None:
@@ -89,40 +97,50 @@ def install(connection: Connection, ready: Ready) -> None:
     in `sources.sync`. In few round trips: readers wait meanwhile.
     """
     prepared = ready.prepared
-    definition = prepared.definition
     try:
-        view_id, generation = _register(connection, prepared)
-        source = sql.Identifier(f"{definition.name}_source")
-        rename = sql_text(sql.SQL("alter view {} rename to {}").format(prepared.source.sql, source))
-        if definition.kind == "rollup":
-            execute_all(connection, [rename, *_rollup(definition)])
-            return
-        _note_dependencies(connection, view_id, ready)
-        underlying.note(connection, view_id, prepared.rests.objects)
-        renderer = ViewRenderer(
-            view_id,
-            definition,
-            prepared.columns,
-            ready.dependencies,
-            ready.server,
-            generation=generation,
-            hidden=prepared.hidden,
-            rests=prepared.rests.kinds,
+        place = _register(connection, prepared)
+        if prepared.definition.kind != "rollup":
+            _note_dependencies(connection, place[0], ready)
+        # Of a new view, which nobody waits for, the place is known only now.
+        statements = (
+            ready.statements
+            if place == ready.place
+            else _statements(prepared, ready.server, ready.dependencies, place)
         )
-        execute_all(
-            connection,
-            [
-                rename,
-                *renderer.statements(),
-                sources.revoke(view_functions(definition.name)),
-                *renderer.grants(),
-            ],
-        )
+        execute_all(connection, statements)
     except DBAPIError as error:
-        raise definition_error(definition, error) from error
+        raise definition_error(prepared.definition, error) from error
 
 
-def _register(connection: Connection, prepared: Prepared) -> tuple[int, int]:
+def _statements(
+    prepared: Prepared, server: int, dependencies: Sequence[ResolvedDependency], place: Place
+) -> list[str]:
+    """What creates all objects of a cached view or rollup."""
+    definition = prepared.definition
+    source = sql.Identifier(f"{definition.name}_source")
+    rename = sql_text(sql.SQL("alter view {} rename to {}").format(prepared.source.sql, source))
+    if definition.kind == "rollup":
+        return [rename, *_rollup(definition)]
+    view_id, generation = place
+    renderer = ViewRenderer(
+        view_id,
+        definition,
+        prepared.columns,
+        dependencies,
+        server,
+        generation=generation,
+        hidden=prepared.hidden,
+        rests=prepared.rests.kinds,
+    )
+    return [
+        rename,
+        *renderer.statements(),
+        sources.revoke(view_functions(definition.name)),
+        *renderer.grants(),
+    ]
+
+
+def _register(connection: Connection, prepared: Prepared) -> Place:
     """Write the catalog's row; returns its id and generation."""
     definition = prepared.definition
     shown = [c for c in prepared.columns if c.name not in prepared.hidden]
@@ -144,6 +162,7 @@ def _register(connection: Connection, prepared: Prepared) -> tuple[int, int]:
             "ttl": definition.ttl,
             "refresh_every": definition.refresh_every,
             "readers": list(definition.readers),
+            "rests_on": prepared.rests.objects,
             "made_by": made_by(),
         },
     ).one()

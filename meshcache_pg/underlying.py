@@ -5,7 +5,6 @@ compare their versions in the catalog.
 """
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -66,11 +65,6 @@ def find(connection: Connection, oid: int) -> Underlying:
         relations |= {row.object for row in types if row.is_composite}
         labels = {row.object for row in types if not row.is_composite}
     return Underlying(frozenset(functions), frozenset(relations - {oid}), frozenset(labels))
-
-
-def note(connection: Connection, view_id: int, objects: Sequence[int]) -> None:
-    """Keep the present versions of these for readers to compare with."""
-    connection.execute(text(_q("note")), {"view_id": view_id, "objects": list(objects)})
 
 
 def changed(connection: Connection, view_id: int) -> bool:

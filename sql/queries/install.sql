@@ -88,11 +88,12 @@ order by 2;
 -- of one definition from those of the next.
 insert into meshcache.cached_view (
     name, kind, definition, definition_hash, source_sql, key_columns, key_proved, columns, column_types,
-    json_text, coverage, tenant_column, ttl, refresh_every, readers, made_by
+    json_text, coverage, tenant_column, ttl, refresh_every, readers, rests_on, rests_on_as, rests_on_in, made_by
 )
 values (
     :name, :kind, :definition, :definition_hash, :source_sql, :key_columns, :key_proved, :columns, :column_types,
-    :json_text, :coverage, :tenant_column, :ttl, :refresh_every, :readers, :made_by
+    :json_text, :coverage, :tenant_column, :ttl, :refresh_every, :readers,
+    cast(:rests_on as oid[]), meshcache._rests_on_as(cast(:rests_on as oid[])), meshcache._here(), :made_by
 )
 on conflict (name) do update set
     generation = cached_view.generation + 1,
@@ -100,9 +101,14 @@ on conflict (name) do update set
     source_sql = excluded.source_sql, key_columns = excluded.key_columns, key_proved = excluded.key_proved,
     columns = excluded.columns, column_types = excluded.column_types, json_text = excluded.json_text,
     coverage = excluded.coverage, tenant_column = excluded.tenant_column, ttl = excluded.ttl,
-    refresh_every = excluded.refresh_every, readers = excluded.readers, made_by = excluded.made_by, problem = null,
+    refresh_every = excluded.refresh_every, readers = excluded.readers, rests_on = excluded.rests_on,
+    rests_on_as = excluded.rests_on_as, rests_on_in = excluded.rests_on_in, made_by = excluded.made_by, problem = null,
     applied_at = statement_timestamp()
 returning id, generation;
+
+-- name: next_place
+-- What insert_view will return for a view that is declared already.
+select v.id, v.generation + 1 as generation from meshcache.cached_view as v where v.name = :name;
 
 -- name: source_sql
 -- The SELECT of a view as the server prints it; under a search_path of pg_catalog every name is qualified.

@@ -86,14 +86,6 @@ wrapped (oid, object, is_composite) as (
 select w.oid::bigint as oid, w.object::bigint as object, w.is_composite, format_type(w.oid, null) as name
 from wrapped as w;
 
--- name: note
--- What a view rests on, as it is now.
-update meshcache.cached_view
-set
-    rests_on = cast(:objects as oid[]), rests_on_as = meshcache._rests_on_as(cast(:objects as oid[])),
-    rests_on_in = meshcache._here()
-where id = :view_id;
-
 -- name: changed
 -- Whether any of it is no longer as noted.
 select not meshcache._rests_as_noted(:view_id);

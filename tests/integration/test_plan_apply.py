@@ -680,6 +680,6 @@ def test_readers_wait_for_few_round_trips(shop: Shop) -> None:
         catalog.apply(connection, steps)
     first = next(number for number, statement in enumerate(sent) if "drop view" in statement)
     assert len(steps) == 3
-    # Four for each view, and twelve more, however many source tables there are.
-    assert len(sent) - first < 30
+    # Three for each view, and twelve more, however many source tables there are.
+    assert len(sent) - first <= 21
     shop.check()
