@@ -124,13 +124,16 @@ def _run_guarded(
     raw: psycopg.Connection[Any], cursor: psycopg.Cursor[Any], statement: str, values: Sequence[Any]
 ) -> None:
     # Never prepared: psycopg would count a statement as prepared whose turn in the pipeline never came.
+    savepoint: psycopg.Cursor[Any] | None = None
     try:
         with raw.pipeline() if psycopg.Pipeline.is_supported() else nullcontext():
-            raw.execute(_SAVEPOINT, prepare=False)
+            savepoint = raw.execute(_SAVEPOINT, prepare=False)
             cursor.execute(statement, values)
             raw.execute(_RELEASE, prepare=False)
     except psycopg.Error:
-        if not raw.closed and raw.info.transaction_status == TransactionStatus.INERROR:
+        # A timeout may cut off the savepoint, too: then there is nothing to go back to.
+        is_there = savepoint is not None and savepoint.statusmessage is not None
+        if is_there and not raw.closed and raw.info.transaction_status == TransactionStatus.INERROR:
             raw.execute(_ROLLBACK, prepare=False)
             raw.execute(_RELEASE, prepare=False)
         raise

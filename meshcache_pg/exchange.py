@@ -311,7 +311,8 @@ def _run(raw: psycopg.Connection[Any], sends: Sequence[Send]) -> PGresult:
     failed = next((one for one in results if one.status == ExecStatus.FATAL_ERROR), None)
     if failed is None:
         return results[len(before) + len(sends) - 1]
-    if pgconn.transaction_status == TransactionStatus.INERROR:
+    # A timeout may cut off the savepoint, too: then there is nothing to go back to, and that is what failed.
+    if pgconn.transaction_status == TransactionStatus.INERROR and not (after and failed is results[0]):
         raw.execute(_BACK if after else "rollback", prepare=False)
     raise errors.error_from_result(failed, raw.info.encoding)
 

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any, LiteralString
@@ -116,6 +117,25 @@ def test_a_transaction_begins_as_psycopg_would_begin_it(
     assert value(raw, "show transaction_isolation") == level.name.replace("_", " ").lower()
     assert value(raw, "show transaction_read_only") == "on"
     assert value(raw, "show transaction_deferrable") == "on"
+
+
+@pytest.mark.parametrize("way", ["the exchange", "psycopg", "a pipeline of the caller's"])
+def test_a_savepoint_that_is_cut_off_is_what_failed(
+    raw: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """As by a timeout, which may come at any command: there is nothing to go back to then, and the caller
+    has to hear of the timeout.
+    """
+    monkeypatch.setattr(exchange, "_SAVEPOINT", exchange._say(b"select 1 / 0"))
+    monkeypatch.setattr(driver, "_SAVEPOINT", "select 1 / 0")
+    monkeypatch.setattr(exchange, "_HAS_PIPELINES", way == "the exchange")
+    raw.execute("create temporary table seen (n integer)")
+    with pytest.raises(errors.DivisionByZero), raw.pipeline() if "caller" in way else nullcontext():
+        driver.run(raw, ONE, [1])
+    assert status(raw) == TransactionStatus.INERROR
+    raw.rollback()
+    monkeypatch.undo()
+    assert driver.run(raw, ONE, [1]).rows == [(1,)]
 
 
 def test_without_a_transaction(raw: psycopg.Connection[Any]) -> None:
