@@ -138,6 +138,20 @@ def test_a_savepoint_that_is_cut_off_is_what_failed(
     assert driver.run(raw, ONE, [1]).rows == [(1,)]
 
 
+def test_a_failure_that_psycopg_asks_for_leaves_the_transaction_too(
+    raw: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange, "_HAS_PIPELINES", False)
+    raw.execute("create temporary table seen (n integer)")
+    for _ in range(2):
+        with pytest.raises(errors.DivisionByZero):
+            driver.run(raw, "select 1 / %s::integer", [0])
+        assert status(raw) == INTRANS
+    assert driver.run(raw, "select n from seen", []).rows == []
+    with pytest.raises(errors.InvalidSavepointSpecification):
+        raw.execute("release savepoint meshcache_read")
+
+
 def test_without_a_transaction(raw: psycopg.Connection[Any]) -> None:
     raw.autocommit = True
     assert ask(raw, ONE, 1) == [(1,)]

@@ -50,7 +50,7 @@ class Life:
     checker: Checker = field(init=False)
     # As the last comparison found them, with everything cached that can be.
     states: dict[str, State] = field(init=False)
-    # What was cached anew after the last comparison, and by it.
+    # What may have been cached anew since it was compared.
     renewed: set[str] = field(init=False)
     # The tables a write to which has changed what the view returns.
     changed_by: dict[str, set[str]] = field(init=False)
@@ -81,13 +81,15 @@ class Life:
         if self.writer.info.transaction_status != TransactionStatus.IDLE:
             self._compare(self.writer, views)
             return
-        moved = [name for name in self._compare(self.reader, views) if not self._all_cached(name)]
+        compared = self._compare(self.reader, views)
+        moved = [name for name in compared if not self._all_cached(name)]
         before = self.states
         if moved:
             sweep(self.reader)
             refresh(self.reader, *(n for n in moved if self.checker.origins[f"{n} stale"] or self._asked(n)))
             self.states = self._states(self.reader)
-        self.renewed = set(moved)
+        # A sweep goes through all views that have marks.
+        self.renewed = set(compared) if moved else set()
         target = _TARGET.match(statement)
         for name in moved:
             if self.states[name].image != before[name].image and target:
