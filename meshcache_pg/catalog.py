@@ -196,16 +196,18 @@ def apply(
             if step.definition is not None and step.action not in ("keep", "drop")
         }
         install.take_turn(connection)
-        ready = {number: install.make_ready(connection, one) for number, one in prepared.items()}
-        changed = [step.name for n, step in enumerate(steps) if step.action == "drop" or n in ready]
+        dropped = [step.name for step in steps if step.action == "drop"]
+        changed = [*dropped, *(one.definition.name for one in prepared.values())]
+        install.withdraw(connection, changed)
+        ready = [install.make_ready(connection, one) for one in prepared.values()]
+        renames = install.renames(connection, ready, dropped)
+        work = sources.find_work(connection)
+        # From here on others may wait until this transaction ends.
         install.drop_objects(connection, changed, patience)
-        for number, step in enumerate(steps):
-            if step.action == "drop":
-                install.forget(connection, step.name)
-            elif number in ready:
-                install.install(connection, ready[number])
-        watched = connection.scalars(text(query("catalog", "source_ids"))).all()
-        sources.sync(connection, watched, patience)
+        install.put_in_place(connection, ready, renames)
+        for name in dropped:
+            install.forget(connection, name)
+        sources.carry_out(connection, work, patience)
     return [
         replace(step, remark=prepared[number].remark) if number in prepared else step
         for number, step in enumerate(steps)
@@ -272,9 +274,10 @@ def suspend(connection: Connection, tables: Sequence[str]) -> list[str]:
             install.take_turn(connection)
             # Whoever had the turn before may have added one.
             names = readers(connection, tables)
+            install.withdraw(connection, names)
+            work = sources.find_work(connection)
             install.drop_objects(connection, names, patience)
-            watched = connection.scalars(text(query("catalog", "source_ids"))).all()
-            sources.sync(connection, watched, patience)
+            sources.carry_out(connection, work, patience)
     return names
 
 

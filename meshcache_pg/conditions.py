@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from meshcache_pg.definition import Definition
+from meshcache_pg.placing import DATA, condition_functions, new
 from meshcache_pg.sql import Identifier, compose, trusted
 
 # A linked dependency goes from the marks to the key while there are at most so many, and from the key to
@@ -100,7 +101,8 @@ def _ints(values: Sequence[int]) -> sql.Composable:
 
 class Conditions:
     """The conditions of one cached view. `view_id` is its catalog id, `server` the server_version_num,
-    `rests` what else than the rows of tables its answer follows from: functions, relations, labels.
+    `rests` what else than the rows of tables its answer follows from: functions, relations, labels. What
+    relations are `made` of, whose names are not in place yet, or what functions ask once they are.
     """
 
     def __init__(
@@ -111,6 +113,7 @@ class Conditions:
         server: int,
         *,
         rests: Collection[str] = (),
+        made: bool = False,
     ) -> None:
         self._definition = definition
         self._dependencies = list(dependencies)
@@ -119,9 +122,13 @@ class Conditions:
         self._complete = definition.coverage == "complete"
         self._view_id = sql.Literal(view_id)
         self._sources = _ints([*dict.fromkeys(d.source_id for d in dependencies), -view_id])
-        self._name = ident(definition.name)
+        named = new if made else str
+        self._name = ident(named(definition.name))
+        self._usable_function, self._quiet_function = map(
+            ident, map(named, condition_functions(definition.name))
+        )
         # To be cast to regclass: which table, rather than which name.
-        self.table = sql.Literal(sql.Identifier("meshcache_data", definition.name).as_string())
+        self.table = sql.Literal(sql.Identifier(DATA, named(definition.name)).as_string())
 
     def _link_joins(self, dependency: ResolvedDependency) -> list[sql.Composable]:
         """One join per link, from the mark `m` to the last of `l1`, `l2` …"""
@@ -253,11 +260,11 @@ class Conditions:
         """What `usable_now` says, by the view's function for it; a scalar subquery, so that it is called
         once.
         """
-        return compose("fresh", "usable", function=ident(f"_{self._definition.name}_usable"))
+        return compose("fresh", "usable", function=self._usable_function)
 
     def is_quiet(self) -> sql.Composed:
         """What `quiet_now` says, in the same way."""
-        return compose("fresh", "usable", function=ident(f"_{self._definition.name}_quiet"))
+        return compose("fresh", "usable", function=self._quiet_function)
 
     def fresh(self, *, few_rows: bool, usable: sql.Composed | None = None) -> sql.Composed:
         """Whether the cached row `c` may be served; null or false where not. `usable` instead of the function

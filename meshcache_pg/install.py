@@ -2,36 +2,28 @@
 `drop`.
 
 Everything here runs in the caller's one transaction. DDL waits for locks and makes others wait behind it, so
-what others use is locked first, before anything that takes time, and with little patience (patience.py); a
-caller whose attempt was cut short tries again.
+what is new is made first, under names of its own; only then is locked what others use, with little patience
+(patience.py), dropped, and what is new put in its place. A caller whose attempt was cut short tries again.
 """
 
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import LiteralString
+from typing import Any, LiteralString
 
 from psycopg import sql
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from meshcache_pg import sources
+from meshcache_pg import placing, sources
 from meshcache_pg.conditions import ResolvedDependency
 from meshcache_pg.database import execute_all, execute_ddl, translated
 from meshcache_pg.definition import Definition
-from meshcache_pg.errors import NotInstalled
+from meshcache_pg.errors import DefinitionError, NotInstalled
 from meshcache_pg.patience import Patience
+from meshcache_pg.placing import CORE, DATA, VIEWS, condition_functions, made_index, new
 from meshcache_pg.preparing import Prepared, definition_error
-from meshcache_pg.render import (
-    CORE,
-    DATA,
-    VIEWS,
-    ViewRenderer,
-    common_grants,
-    condition_functions,
-    index_columns,
-    view_functions,
-)
+from meshcache_pg.render import ViewRenderer, common_grants, index_columns, view_functions
 from meshcache_pg.sql import made_by, query
 from meshcache_pg.sql import text as sql_text
 
@@ -56,134 +48,123 @@ def take_turn(connection: Connection) -> None:
         connection.execute(text(_q("take_turn")))
 
 
-# The id of a view in the catalog, and which of its definitions this is.
-Place = tuple[int, int]
-
-
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A definition with its dependencies in the catalog's ids and its mark tables in place: all that can be
-    done before anything that others use is locked.
+    """What a definition becomes, made already under names of its own; `is_new` where the catalog had none of
+    its name, and has one now.
     """
 
     prepared: Prepared
-    server: int
-    dependencies: Sequence[ResolvedDependency]
-    strict: Sequence[Sequence[str]]
-    # What creates the objects of a view that has this place.
-    place: Place | None
-    statements: Sequence[str]
+    is_new: bool
 
 
 def make_ready(connection: Connection, prepared: Prepared) -> Ready:
-    """Create what a definition needs beside its own objects, which others may have in common with it."""
+    """Make everything that a definition needs and note what it depends on, beside what is there under its
+    name: nobody waits for anything of this. Triggers are the matter of sources.py.
+    """
     definition = prepared.definition
-    is_complete = definition.coverage == "complete"
-    with translated():
+    try:
         server = connection.scalar(text("select current_setting('server_version_num')::integer")) or 0
         dependencies = [sources.with_marks(connection, found) for found in prepared.dependencies]
-        strict = [
-            sources.strict_columns(connection, found) if is_complete and found.kind == "key" else []
-            for found in prepared.dependencies
-        ]
-        row = connection.execute(text(_q("next_place")), {"name": definition.name}).one_or_none()
-    place = None if row is None else (row.id, row.generation)
-    statements = _statements(prepared, server, dependencies, place) if place else []
-    return Ready(prepared, server, dependencies, strict, place, statements)
-
-
-def install(connection: Connection, ready: Ready) -> None:
-    """Create one cached view or rollup, whose former objects are dropped already. Marks and triggers follow
-    in `sources.sync`. In few round trips: readers wait meanwhile.
-    """
-    prepared = ready.prepared
-    try:
-        place = _register(connection, prepared)
-        if prepared.definition.kind != "rollup":
-            _note_dependencies(connection, place[0], ready)
-        # Of a new view, which nobody waits for, the place is known only now.
-        statements = (
-            ready.statements
-            if place == ready.place
-            else _statements(prepared, ready.server, ready.dependencies, place)
+        place = connection.execute(text(_q("next_place")), {"name": definition.name}).one_or_none()
+        is_new = place is None
+        place = place or connection.execute(text(_q("insert_view")), _row(prepared)).one()
+        if definition.kind == "rollup":
+            execute_all(connection, _rollup(definition))
+            return Ready(prepared, is_new)
+        _note_dependencies(connection, place.id, prepared, dependencies)
+        renderer = ViewRenderer(
+            place.id,
+            definition,
+            prepared.columns,
+            dependencies,
+            server,
+            generation=place.generation,
+            hidden=prepared.hidden,
+            rests=prepared.rests.kinds,
         )
-        execute_all(connection, statements)
+        execute_all(
+            connection,
+            [
+                *renderer.statements(),
+                sources.revoke(view_functions(definition.name)),
+                *renderer.grants(),
+            ],
+        )
     except DBAPIError as error:
-        raise definition_error(prepared.definition, error) from error
+        raise definition_error(definition, error) from error
+    return Ready(prepared, is_new)
 
 
-def _statements(
-    prepared: Prepared, server: int, dependencies: Sequence[ResolvedDependency], place: Place
-) -> list[str]:
-    """What creates all objects of a cached view or rollup."""
-    definition = prepared.definition
-    source = sql.Identifier(f"{definition.name}_source")
-    rename = sql_text(sql.SQL("alter view {} rename to {}").format(prepared.source.sql, source))
-    if definition.kind == "rollup":
-        return [rename, *_rollup(definition)]
-    view_id, generation = place
-    renderer = ViewRenderer(
-        view_id,
-        definition,
-        prepared.columns,
-        dependencies,
-        server,
-        generation=generation,
-        hidden=prepared.hidden,
-        rests=prepared.rests.kinds,
-    )
-    return [
-        rename,
-        *renderer.statements(),
-        sources.revoke(view_functions(definition.name)),
-        *renderer.grants(),
-    ]
+def put_in_place(connection: Connection, ready: Sequence[Ready], statements: Sequence[str]) -> None:
+    """Give what was made its names, whose former objects are dropped already: `statements` are those of
+    `renames`. In two round trips: readers wait meanwhile.
+    """
+    replaced = [_row(one.prepared) for one in ready if not one.is_new]
+    if replaced:
+        # Not before: a sweep may wait for this row while it has locked what had to be dropped.
+        connection.execute(text(_q("insert_view")), replaced)
+    execute_all(connection, statements)
 
 
-def _register(connection: Connection, prepared: Prepared) -> Place:
-    """Write the catalog's row; returns its id and generation."""
+def renames(connection: Connection, ready: Sequence[Ready], dropped: Sequence[str]) -> list[str]:
+    """The statements that give what was made its names once the objects of `dropped` are gone. Raises
+    DefinitionError where a name is another one's.
+    """
+    names = [one.prepared.definition.name for one in ready]
+    found = set(connection.scalars(text(_q("other_relations")), {"names": [*names, *dropped]}))
+    for name in names:
+        if name in found:
+            raise DefinitionError(
+                f"{name}: an index or a table in {DATA} has this name", hint="Choose another name."
+            )
+    taken = {*found, *names}
+    return [statement for one in ready for statement in placing.renames(one.prepared.definition, taken)]
+
+
+def _row(prepared: Prepared) -> dict[str, Any]:
+    """The catalog's row."""
     definition = prepared.definition
     shown = [c for c in prepared.columns if c.name not in prepared.hidden]
-    row = connection.execute(
-        text(_q("insert_view")),
-        {
-            "name": definition.name,
-            "kind": definition.kind,
-            "definition": definition.text,
-            "definition_hash": definition.content_hash,
-            "source_sql": prepared.source_sql,
-            "key_columns": list(definition.key),
-            "key_proved": prepared.key_proved,
-            "columns": [c.name for c in shown],
-            "column_types": [c.type for c in shown],
-            "json_text": list(definition.json_text),
-            "coverage": definition.coverage if definition.kind == "cached_view" else None,
-            "tenant_column": definition.tenant,
-            "ttl": definition.ttl,
-            "refresh_every": definition.refresh_every,
-            "readers": list(definition.readers),
-            "rests_on": prepared.rests.objects,
-            "made_by": made_by(),
-        },
-    ).one()
-    return row.id, row.generation
+    return {
+        "name": definition.name,
+        "kind": definition.kind,
+        "definition": definition.text,
+        "definition_hash": definition.content_hash,
+        "source_sql": prepared.source_sql,
+        "key_columns": list(definition.key),
+        "key_proved": prepared.key_proved,
+        "columns": [c.name for c in shown],
+        "column_types": [c.type for c in shown],
+        "json_text": list(definition.json_text),
+        "coverage": definition.coverage if definition.kind == "cached_view" else None,
+        "tenant_column": definition.tenant,
+        "ttl": definition.ttl,
+        "refresh_every": definition.refresh_every,
+        "readers": list(definition.readers),
+        "rests_on": prepared.rests.objects,
+        "made_by": made_by(),
+    }
 
 
 def _rollup(definition: Definition) -> Iterator[str]:
+    name = definition.name
     view, matview, source = (
-        sql.Identifier(CORE, definition.name),
-        sql.Identifier(DATA, definition.name),
-        sql.Identifier(CORE, f"{definition.name}_source"),
+        sql.Identifier(CORE, new(name)),
+        sql.Identifier(DATA, new(name)),
+        sql.Identifier(CORE, new(f"{name}_source")),
     )
     keys = sql.SQL(", ").join(sql.Identifier(k) for k in definition.key)
     comment = sql.Literal(definition.description or "Rollup.")
     statements = [
         sql.SQL("create materialized view {} as select * from {} with no data").format(matview, source),
         # What REFRESH ... CONCURRENTLY asks for.
-        sql.SQL("create unique index on {} ({})").format(matview, keys),
+        sql.SQL("create unique index {} on {} ({})").format(made_index(name, 0), matview, keys),
         *(
-            sql.SQL("create index on {} ({})").format(matview, index_columns(index))
-            for index in definition.all_indexes()
+            sql.SQL("create index {} on {} ({})").format(
+                made_index(name, number), matview, index_columns(index)
+            )
+            for number, index in enumerate(definition.all_indexes(), 1)
         ),
         sql.SQL("create view {} as select * from {}").format(view, matview),
         sql.SQL("comment on view {} is {}").format(view, comment),
@@ -194,7 +175,15 @@ def _rollup(definition: Definition) -> Iterator[str]:
     yield from common_grants(definition.readers)
 
 
-def _note_dependencies(connection: Connection, view_id: int, ready: Ready) -> None:
+def _note_dependencies(
+    connection: Connection, view_id: int, prepared: Prepared, dependencies: Sequence[ResolvedDependency]
+) -> None:
+    """Write the catalog's rows; `dependencies` are those of `prepared` with the ids of the catalog."""
+    is_complete = prepared.definition.coverage == "complete"
+    strict = [
+        sources.strict_columns(connection, found) if is_complete and found.kind == "key" else []
+        for found in prepared.dependencies
+    ]
     rows = [
         {
             "view_id": view_id,
@@ -211,18 +200,28 @@ def _note_dependencies(connection: Connection, view_id: int, ready: Ready) -> No
                 ]
             ),
             "matter": list(found.matter) if found.matter is not None else None,
-            "strict": list(strict),
+            "strict": list(not_null),
             "has_children": found.has_children,
         }
-        for position, (found, strict) in enumerate(zip(ready.dependencies, ready.strict, strict=True))
+        for position, (found, not_null) in enumerate(zip(dependencies, strict, strict=True))
     ]
     if rows:
         connection.execute(text(_q("insert_dependency")), rows)
 
 
+def withdraw(connection: Connection, names: Sequence[str]) -> None:
+    """The part of dropping definitions that nobody waits for: their functions, which others go on to call as
+    they were until this transaction ends, and what they depend on.
+    """
+    functions = [function for name in names for function in view_functions(name)]
+    if functions:
+        execute_ddl(connection, sources.drop_functions(functions))
+        connection.execute(text(_q("forget_dependencies")), {"names": list(names)})
+
+
 def drop_objects(connection: Connection, names: Sequence[str], patience: Patience) -> None:
-    """Drop what definitions became, where it is there; their catalog rows and sources stay. To be done for
-    all of them before the first one is created: creating takes time, and dropping has to wait for locks.
+    """Drop the relations that definitions became, where they are there, after `withdraw`; their catalog rows
+    and sources stay. For all of them at once: whoever reads them is waited for.
     """
     if not names:
         return
@@ -239,8 +238,8 @@ def drop_objects(connection: Connection, names: Sequence[str], patience: Patienc
         for view in of_view[name]:
             if ("v", view) in there:
                 drop("view", CORE, view)
-        # After the views, which call some of them: whoever reads the views is waited for there.
-        statements[sources.drop_functions([*view_functions(name), *condition_functions(name)])] = None
+        # After the views, which call them: whoever reads the views is waited for there.
+        statements[sources.drop_functions(condition_functions(name))] = None
         if ("r", name) in there:
             drop("table", DATA, name)
         if ("m", name) in there:

@@ -16,6 +16,7 @@ from meshcache_pg.database import DEPENDENTS_HINT, execute_ddl, primary_message,
 from meshcache_pg.definition import Definition
 from meshcache_pg.deriving import check_declared, check_flushes, complete
 from meshcache_pg.errors import DefinitionError, PlanRefused
+from meshcache_pg.placing import CORE, new
 from meshcache_pg.resolve import (
     check_equalities,
     check_readable,
@@ -32,8 +33,8 @@ from meshcache_pg.underlying import NOTHING, Underlying
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A definition that was found to be in order, with its SELECT as a view of the name `source`, which
-    `install` gives its place. `rests` is what else than the rows of tables its answer follows from, `remark`
-    what could not be found out about it.
+    `install` puts in its place. `rests` is what else than the rows of tables its answer follows from,
+    `remark` what could not be found out about it.
     """
 
     definition: Definition
@@ -61,7 +62,7 @@ def prepare(
     is another name for the view, where it will not be installed.
     """
     try:
-        source = source or Identifier("meshcache", f"_{definition.name}_new")
+        source = source or Identifier(CORE, new(f"{definition.name}_source"))
         execute_ddl(connection, f"create view {sql_text(source.sql)} as {definition.query}")
         oid = connection.scalar(
             text("select cast(cast(:name as regclass) as oid)::bigint"), {"name": sql_text(source.sql)}

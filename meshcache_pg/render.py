@@ -10,27 +10,36 @@ from psycopg import sql
 from meshcache_pg.conditions import columns_of, ident, joined
 from meshcache_pg.definition import json_text_columns
 from meshcache_pg.headers import IndexTerm
+from meshcache_pg.placing import CORE, LONGEST_NAME, VIEWS, made_index, new
 from meshcache_pg.render_fill import raw_type
 from meshcache_pg.render_outdated import OutdatedRenderer
 from meshcache_pg.sql import compose, text
 
-DATA = "meshcache_data"
-CORE = "meshcache"
-
-# What a cached view has beside its live view and its source, in the order to drop them; those that are not
-# complete have the last four alone.
-VIEWS = ("rows", "bypass", "stale", "quiet", "outdated", "fresh", "hits", "hit")
+# What every cached row has beside what the source says.
+_NOT_NULL = ("_filled_in", "_filled_by", "_filled_at")
 
 
 class ViewRenderer(OutdatedRenderer):
     """Everything that one cached view becomes; `statements` has it in order."""
 
     def statements(self) -> Iterator[str]:
-        """Everything after the source view, in order: cache table, live views, functions, comments."""
-        yield text(compose("cache_table", "table", name=self.name, source=self.source))
+        """Everything after the source view, in order: cache table, live views, functions, comments.
+
+        Functions have their place at once: nobody waits where one is replaced. What has locks is made under
+        names of its own (placing.py).
+        """
+        yield text(compose("cache_table", "table", name=self.made.name, source=self.made.source))
         yield text(self._shape())
-        for index in self.definition.all_indexes():
-            yield text(compose("cache_table", "index", name=self.name, columns=index_columns(index)))
+        for number, index in enumerate(self.definition.all_indexes(), 1):
+            yield text(
+                compose(
+                    "cache_table",
+                    "index",
+                    index=made_index(self.definition.name, number),
+                    name=self.made.name,
+                    columns=index_columns(index),
+                )
+            )
         yield text(self._usable("usable", self.when.usable_now()))
         if self.complete:
             yield text(self._usable("quiet", self.when.quiet_now()))
@@ -65,24 +74,33 @@ class ViewRenderer(OutdatedRenderer):
         return compose(
             "cache_table",
             "shape",
-            name=self.name,
+            name=self.made.name,
+            key_index=made_index(self.definition.name, 0),
             keys=self._keys(),
+            not_null=joined([self._not_null(n) for n in (*self.definition.key, *_NOT_NULL)], ",\n"),
             no_statistics=joined(silent, "\n"),
             json_text=joined(texts, "\n"),
         )
 
+    def _not_null(self, column: str) -> sql.Composed:
+        """From 18 on the constraint has a name, which renaming the table would leave as it is."""
+        constraint = f"{self.definition.name}_{column}_not_null"
+        if self.server < 180000 or len(constraint.encode()) > LONGEST_NAME:
+            return compose("cache_table", "not_null", column=ident(column))
+        return compose("cache_table", "named_not_null", constraint=ident(constraint), column=ident(column))
+
     def _usable(self, what: str, condition: sql.Composed) -> sql.Composed:
-        function = ident(f"_{self.definition.name}_{what}")
+        function = ident(new(f"_{self.definition.name}_{what}"))
         return compose("live_view", "usable", function=function, usable=condition)
 
     def _rows_view(self) -> sql.Composed:
         return compose(
             "live_view",
             "rows_view",
-            rows=self.rows,
-            fresh_rows=self.fresh,
-            stale=self.stale,
-            bypass=self.bypass,
+            rows=self.made.rows,
+            fresh_rows=self.made.fresh,
+            stale=self.made.stale,
+            bypass=self.made.bypass,
             h_columns=columns_of("h", self.names),
             s_columns=columns_of("s", self.names),
         )
@@ -91,27 +109,27 @@ class ViewRenderer(OutdatedRenderer):
         return compose(
             "live_view",
             "quiet_view",
-            quiet=self.quiet,
-            name=self.name,
+            quiet=self.made.quiet,
+            name=self.made.name,
             c_columns=columns_of("c", self.names),
-            is_quiet=self.when.is_quiet(),
+            is_quiet=self.when_made.is_quiet(),
         )
 
     def _bypass_view(self) -> sql.Composed:
         return compose(
             "live_view",
             "bypass_view",
-            bypass=self.bypass,
-            source=self.source,
+            bypass=self.made.bypass,
+            source=self.made.source,
             s_columns=columns_of("s", self.names),
-            usable=self.when.usable(),
+            usable=self.when_made.usable(),
         )
 
     def _stale_view(self) -> sql.Composed:
         arrays: list[sql.Composable] = []
         branches: list[sql.Composable] = []
         before: list[sql.Composable] = []
-        for number, values in enumerate(self.when.marked_values(), 1):
+        for number, values in enumerate(self.when_made.marked_values(), 1):
             names = [ident(f"d{number}_{n}") for n in range(1, len(values) + 1)]
             matches = joined(
                 [
@@ -128,24 +146,24 @@ class ViewRenderer(OutdatedRenderer):
                     "live_view",
                     "stale_branch",
                     s_columns=columns_of("s", self.stored),
-                    source=self.source,
+                    source=self.made.source,
                     first_array=names[0],
                     matches=matches,
                     not_before=joined(before, " "),
-                    hits=self.hits,
+                    hits=self.made.hits,
                     same_key=self._same("h", "s"),
                 )
             )
             before.append(sql.SQL("and ({}) is not true").format(matches))
         nothing = compose(
-            "live_view", "no_branch", s_columns=columns_of("s", self.stored), source=self.source
+            "live_view", "no_branch", s_columns=columns_of("s", self.stored), source=self.made.source
         )
         return compose(
             "live_view",
             "stale_view",
-            stale=self.stale,
+            stale=self.made.stale,
             arrays=joined(arrays, ", "),
-            usable=self.when.usable(),
+            usable=self.when_made.usable(),
             branches=joined(branches or [nothing], " union all "),
         )
 
@@ -154,31 +172,31 @@ class ViewRenderer(OutdatedRenderer):
         return compose(
             "live_view",
             "hit_view",
-            view=self.hit,
-            name=self.name,
+            view=self.made.hit,
+            name=self.made.name,
             c_columns=columns_of("c", self.names),
             json_text=sql.SQL("").join(sql.SQL(", {}").format(sql.Identifier("c", n)) for n in texts),
-            fresh=self.when.fresh(few_rows=True, usable=self.when.usable_now()),
+            fresh=self.when_made.fresh(few_rows=True, usable=self.when_made.usable_now()),
         )
 
     def _hits_view(self) -> sql.Composed:
         return compose(
             "live_view",
             "hits_view",
-            view=self.hits,
-            name=self.name,
+            view=self.made.hits,
+            name=self.made.name,
             c_columns=columns_of("c", self.names),
-            fresh=self.when.fresh(few_rows=True),
+            fresh=self.when_made.fresh(few_rows=True),
         )
 
     def _fresh_view(self) -> sql.Composed:
         return compose(
             "live_view",
             "fresh_view",
-            fresh_rows=self.fresh,
-            name=self.name,
+            fresh_rows=self.made.fresh,
+            name=self.made.name,
             c_columns=columns_of("c", self.names),
-            fresh=self.when.fresh(few_rows=False),
+            fresh=self.when_made.fresh(few_rows=False),
         )
 
     def _live_view(self) -> sql.Composed:
@@ -186,15 +204,15 @@ class ViewRenderer(OutdatedRenderer):
             return compose(
                 "live_view",
                 "live_view_complete",
-                name=self.name,
-                rows=self.rows,
+                name=self.made.name,
+                rows=self.made.rows,
                 r_columns=columns_of("r", self.names),
             )
         return compose(
             "live_view",
             "live_view_on_demand",
-            name=self.name,
-            source=self.source,
+            name=self.made.name,
+            source=self.made.source,
             s_columns=columns_of("s", self.names),
         )
 
@@ -212,7 +230,7 @@ class ViewRenderer(OutdatedRenderer):
             parameters=self._key_parameters(),
             result=self._result(),
             h_columns=columns_of("h", self.names),
-            hit=self.hit,
+            hit=self.at.hit,
             miss=self.miss,
             hit_is_parameter=self._key_is_parameter("h"),
             arguments=sql.SQL(", ").join(numbers),
@@ -227,8 +245,8 @@ class ViewRenderer(OutdatedRenderer):
             parameters=self._key_parameters(),
             result=self._result(),
             s_columns=columns_of("s", self.names),
-            name=self.name,
-            source=self.source,
+            name=self.at.name,
+            source=self.at.source,
             key_is_parameter=self._key_is_parameter("c"),
             source_key_is_parameter=self._key_is_parameter("s"),
             usable=self.when.usable(),
@@ -269,7 +287,9 @@ class ViewRenderer(OutdatedRenderer):
             (f"{name}_source", f"What {name} caches: its SELECT as declared."),
         ):
             yield text(
-                sql.SQL("comment on view {} is {}").format(sql.Identifier(CORE, view), sql.Literal(comment))
+                sql.SQL("comment on view {} is {}").format(
+                    sql.Identifier(CORE, new(view)), sql.Literal(comment)
+                )
             )
 
     def grants(self) -> Iterator[str]:
@@ -283,7 +303,8 @@ class ViewRenderer(OutdatedRenderer):
             # What is outdated matters to maintenance alone.
             parts = [part for part in VIEWS if part != "outdated"] if self.complete else VIEWS[-2:]
             for view in (name, f"{name}_source", *(f"{name}_{part}" for part in parts)):
-                yield text(sql.SQL("grant select on {} to {}").format(sql.Identifier(CORE, view), role))
+                relation = sql.Identifier(CORE, new(view))
+                yield text(sql.SQL("grant select on {} to {}").format(relation, role))
             for function in public_functions(name):
                 yield text(
                     sql.SQL("grant execute on function {} to {}").format(sql.Identifier(CORE, function), role)
@@ -320,8 +341,3 @@ def view_functions(name: str) -> list[str]:
     return public_functions(name) + [
         f"_{name}_{verb}" for verb in ("fill_all", "refresh", "resolve", "verify", "pick", "compare")
     ]
-
-
-def condition_functions(name: str) -> list[str]:
-    """Names of the functions that the views of one cached view call, whoever reads them."""
-    return [f"_{name}_{what}" for what in ("usable", "quiet")]

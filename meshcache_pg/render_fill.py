@@ -16,6 +16,7 @@ from meshcache_pg.conditions import (
     pairs,
 )
 from meshcache_pg.definition import Definition
+from meshcache_pg.placing import Relations
 from meshcache_pg.sql import compose, trusted
 
 # A fill by key takes one advisory lock per key out of a table that all sessions share, with room for
@@ -50,23 +51,17 @@ class FillRenderer:
         self.key = [self.columns[k] for k in definition.key]
         self.dependencies = list(dependencies)
         self.when = Conditions(view_id, definition, dependencies, server, rests=rests)
+        self.when_made = Conditions(view_id, definition, dependencies, server, rests=rests, made=True)
+        self.server = server
         self.complete = definition.coverage == "complete"
         self.view_id = sql.Literal(view_id)
         self.is_current = compose(
             "fill", "is_current", view_id=self.view_id, generation=sql.Literal(generation)
         )
-        name = definition.name
-        self.name = ident(name)
-        self.source = ident(f"{name}_source")
-        self.hit = ident(f"{name}_hit")
-        self.hits = ident(f"{name}_hits")
-        self.fresh = ident(f"{name}_fresh")
-        self.quiet = ident(f"{name}_quiet")
-        self.stale = ident(f"{name}_stale")
-        self.outdated = ident(f"{name}_outdated")
-        self.bypass = ident(f"{name}_bypass")
-        self.rows = ident(f"{name}_rows")
-        self.miss = ident(f"{name}_miss")
+        # Where readers look for the relations, which is what functions are about, and what these are made as.
+        self.at = Relations(definition.name)
+        self.made = Relations(definition.name, made=True)
+        self.miss = ident(f"{definition.name}_miss")
 
     def _keys(self) -> sql.Composed:
         return sql.SQL(", ").join(ident(k) for k in self.definition.key)
@@ -97,7 +92,7 @@ class FillRenderer:
         return joined([compose("fill", "may_fill"), self.is_current, *self.when.unchanged()])
 
     def _of_key(self) -> sql.Composed:
-        return compose("fill", "of_key", source=self.source, s_is_k=self._same("s", "k"))
+        return compose("fill", "of_key", source=self.at.source, s_is_k=self._same("s", "k"))
 
     def _on_conflict(self) -> sql.Composed:
         # The key too: an equal one may look different (1.0 and 1.00). An index that does not change costs
@@ -120,8 +115,8 @@ class FillRenderer:
                 sql.Literal(f"{ttl.total_seconds():.3f} seconds")
             )
         return {
-            "name": self.name,
-            "source": self.source,
+            "name": self.at.name,
+            "source": self.at.source,
             "view_id": self.view_id,
             "columns": sql.SQL(", ").join(ident(n) for n in self.stored),
             "s_columns": columns_of("s", self.stored),
@@ -185,7 +180,7 @@ class FillRenderer:
         own: dict[str, sql.Composable] = {
             "function": ident(f"_{self.definition.name}_resolve"),
             "is_current": self.is_current,
-            "outdated": self.outdated,
+            "outdated": self.at.outdated,
             "o_keys": columns_of("o", key),
             **self._writing(),
         }
@@ -196,7 +191,7 @@ class FillRenderer:
             "resolve_complete",
             fill_all=ident(f"_{self.definition.name}_fill_all"),
             usable=self.when.usable(),
-            stale=self.stale,
+            stale=self.at.stale,
             **{f"{alias}_keys": columns_of(alias, key) for alias in "cfk"},
             **own,
         )

@@ -18,9 +18,9 @@ class OutdatedRenderer(VerifyRenderer):
         """One branch per dependency, so that each can use an index of its own, and one for what no mark
         tells of.
         """
-        common = {"c_keys": columns_of("c", self.definition.key), "name": self.name}
-        branches = [self._branch(marked, common) for marked in self.when.marked()]
-        unmarked = self.when.unmarked()
+        common = {"c_keys": columns_of("c", self.definition.key), "name": self.made.name}
+        branches = [self._branch(marked, common) for marked in self.when_made.marked()]
+        unmarked = self.when_made.unmarked()
         if unmarked:
             branches.append(compose("outdated", "unmarked", unmarked=unmarked, **common))
         if not branches:
@@ -28,11 +28,11 @@ class OutdatedRenderer(VerifyRenderer):
         return compose(
             "outdated",
             "view",
-            outdated=self.outdated,
-            name=self.name,
+            outdated=self.made.outdated,
+            name=self.made.name,
             t_keys=columns_of("t", self.definition.key),
             branches=joined(branches, "\nunion\n"),
-            fresh=self.when.fresh(few_rows=True),
+            fresh=self.when_made.fresh(few_rows=True),
         )
 
     def _branch(self, marked: Marked, common: Mapping[str, sql.Composable]) -> sql.Composed:
@@ -41,7 +41,7 @@ class OutdatedRenderer(VerifyRenderer):
         of_marks = {
             "mark_table": marked.table,
             "joins": marked.joins,
-            "not_filled": self.when.not_filled(),
+            "not_filled": self.when_made.not_filled(),
         }
         indexed = {self.definition.key[0], *(index[0].column for index in self.definition.all_indexes())}
         if indexed.isdisjoint(columns):
@@ -75,7 +75,11 @@ class OutdatedRenderer(VerifyRenderer):
             )
         match = self._match(list(value_of), value_of.__getitem__, lambda n: sql.Identifier("c", n))
         return compose(
-            "outdated", "probed", mark_table=marked.table, not_filled=self.when.not_filled(), m_is_c=match
+            "outdated",
+            "probed",
+            mark_table=marked.table,
+            not_filled=self.when_made.not_filled(),
+            m_is_c=match,
         )
 
     def _among_marked(

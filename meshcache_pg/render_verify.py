@@ -28,8 +28,8 @@ class VerifyRenderer(FillRenderer):
             "verify",
             "complete" if self.complete else "on_demand",
             function=ident(f"_{self.definition.name}_verify"),
-            name=self.name,
-            source=self.source,
+            name=self.at.name,
+            source=self.at.source,
             columns=columns_of("c", self.names),
             s_columns=columns_of("s", self.names),
             c_key=sql.Identifier("c", first),
@@ -38,8 +38,8 @@ class VerifyRenderer(FillRenderer):
                 lambda k: sql.SQL("coalesce({}, {})").format(sql.Identifier("c", k), sql.Identifier("s", k))
             ),
             same_key=self._same("c", "s"),
-            rows=self.rows,
-            **({} if self.complete else {"fresh_rows": self.fresh}),
+            rows=self.at.rows,
+            **({} if self.complete else {"fresh_rows": self.at.fresh}),
         )
 
     def _key_object(self, value: _Alias) -> sql.Composed:
@@ -60,7 +60,7 @@ class VerifyRenderer(FillRenderer):
             "verify",
             "pick",
             function=ident(f"_{self.definition.name}_pick"),
-            name=self.name,
+            name=self.at.name,
             cache_table=_regclass("meshcache_data", self.definition.name),
             c_keys=self._key_texts("c"),
             marked=joined([self._marked_keys(marked) for marked in self.when.marked()], "\n"),
@@ -79,8 +79,8 @@ class VerifyRenderer(FillRenderer):
             "view_columns": joined([ident(c) for c in columns], ", "),
             "v_keys": self._key_texts("v") if self._names_keys(marked.dependency) else sql.SQL(""),
             "s_keys": self._key_texts("s"),
-            "source": self.source,
-            "name": self.name,
+            "source": self.at.source,
+            "name": self.at.name,
             "s_is_v": self._match(
                 columns, lambda c: sql.Identifier("s", c), lambda c: sql.Identifier("v", c)
             ),
@@ -147,9 +147,9 @@ class VerifyRenderer(FillRenderer):
             "verify",
             "compare",
             function=ident(f"_{self.definition.name}_compare"),
-            name=self.name,
-            source=self.source,
-            hits=self.hits,
+            name=self.at.name,
+            source=self.at.source,
+            hits=self.at.hits,
             get=ident(f"{self.definition.name}_get"),
             parameters=sql.SQL("text[], " * len(key) + "boolean, integer"),
             arrays=joined(numbers[: len(key)], ", "),
@@ -184,7 +184,7 @@ class VerifyRenderer(FillRenderer):
         if not self.complete:
             return {"live_join": sql.SQL(""), "live_answer": sql.SQL("")}
         return {
-            "live_join": compose("verify", "live_join", rows=self.rows, r_is_k=self._same("r", "k")),
+            "live_join": compose("verify", "live_join", rows=self.at.rows, r_is_k=self._same("r", "k")),
             "live_answer": compose("verify", "live_answer", r_columns=columns_of("r", self.names)),
         }
 

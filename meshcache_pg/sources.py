@@ -5,7 +5,7 @@ All of this is shared by all views, so whoever changes it does so alone (`instal
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from psycopg import sql
@@ -17,7 +17,7 @@ from meshcache_pg.conditions import Column, ResolvedDependency
 from meshcache_pg.database import execute_all, execute_ddl
 from meshcache_pg.marked import MarkedSource, MarkTable
 from meshcache_pg.patience import Patience
-from meshcache_pg.render import CORE
+from meshcache_pg.placing import CORE
 from meshcache_pg.resolve import columns_of_tables, table_columns
 from meshcache_pg.sql import query
 from meshcache_pg.sql import text as sql_text
@@ -52,49 +52,67 @@ def with_marks(connection: Connection, found: ResolvedDependency) -> ResolvedDep
     return replace(found, source_id=source_id, mark_id=mark_id)
 
 
-def sync(connection: Connection, source_ids: Iterable[int], patience: Patience) -> None:
-    """Bring mark tables, trigger functions and triggers of source tables to what the catalog asks for.
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What has to change around source tables: those whose triggers or trigger functions are others than the
+    catalog asks for, the functions by their ids, and the mark tables that nobody needs any more.
+    """
+
+    states: Sequence[Row[Any]]
+    functions: Mapping[int, Sequence[str]]
+    unused: Sequence[int]
+
+
+def find_work(connection: Connection) -> Work:
+    """Compare mark tables, trigger functions and triggers of all source tables with what the catalog asks
+    for. Locks nothing.
+    """
+    unused = connection.scalars(text(_q("unused_marks"))).all()
+    states = connection.execute(text(_q("source_states"))).all()
+    functions = _functions(connection, [state for state in states if state.used and state.present])
+    present = _function_bodies(connection, functions)
+    return Work(
+        [
+            state
+            for state in states
+            if not (state.used and state.present and state.is_watched)
+            or not _is_current(functions[state.id], render_marks.function_names(state.id), present)
+        ],
+        functions,
+        unused,
+    )
+
+
+def carry_out(connection: Connection, work: Work, patience: Patience) -> None:
+    """Change what `find_work` found.
 
     Locks each table whose triggers or trigger functions change in SHARE ROW EXCLUSIVE mode until commit: a
     statement that began under the old triggers has then ended, and the next one sees the new ones. Without
     that, a writer that still runs the old function could leave out a mark that a new view depends on.
     """
-    unused = connection.execute(text(_q("unused_marks"))).all()
-    ids = sorted({*source_ids, *(row.source_id for row in unused)})
-    states = connection.execute(text(_q("source_states")), {"source_ids": ids}).all()
-    functions = _functions(connection, [state for state in states if state.used and state.present])
-    present = _function_bodies(connection, functions)
-    work = [
-        state
-        for state in states
-        if not (state.used and state.present and state.is_watched)
-        or not _is_current(functions[state.id], render_marks.function_names(state.id), present)
-    ]
     # One order for everybody who locks several tables.
-    for state in sorted(work, key=lambda one: one.oid):
+    for state in sorted(work.states, key=lambda one: one.oid):
         if state.present:
             patience.lock(f"lock table {state.name} in share row exclusive mode")
-    for state in work:
+    for state in work.states:
         names = render_marks.function_names(state.id)
         if state.used and state.present:
-            execute_all(connection, [*functions[state.id], revoke(names)])
+            execute_all(connection, [*work.functions[state.id], revoke(names)])
             connection.execute(text(_q("sync_triggers")), {"source_id": state.id})
         elif not state.used:
             connection.execute(text(_q("drop_triggers")), {"source_id": state.id})
             execute_ddl(connection, drop_functions(names))
-    mark_tables = [f"meshcache.mark_{int(row.id)}" for row in unused]
+    mark_tables = [f"meshcache.mark_{int(mark_id)}" for mark_id in work.unused]
     patience.run({f"drop table if exists {mark_table}": mark_table for mark_table in mark_tables})
-    for row in unused:
-        connection.execute(text(_q("delete_mark")), {"id": row.id})
-    for state in work:
+    for mark_id in work.unused:
+        connection.execute(text(_q("delete_mark")), {"id": mark_id})
+    for state in work.states:
         if not state.used:
             connection.execute(text(_q("delete_source")), {"id": state.id})
 
 
 def _functions(connection: Connection, states: Sequence[Row[Any]]) -> dict[int, Sequence[str]]:
-    """The statements that create the trigger functions of source tables, by the ids of these. In few round
-    trips, because readers of what is replaced wait meanwhile.
-    """
+    """The statements that create the trigger functions of source tables, by the ids of these."""
     oids = [state.oid for state in states]
     columns = columns_of_tables(connection, oids)
     keys = primary_keys(connection, oids)

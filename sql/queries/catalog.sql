@@ -77,10 +77,6 @@ left join meshcache.mark_table as m on m.id = d.mark_id
 where d.view_id = :view_id
 order by d.position;
 
--- name: source_ids
--- All source tables.
-select s.id from meshcache.source_table as s order by s.id;
-
 -- name: damaged_sources
 -- Source tables whose triggers or partitions are not as installed.
 select s.relation::text as source_table

@@ -107,7 +107,7 @@ on conflict (name) do update set
 returning id, generation;
 
 -- name: next_place
--- What insert_view will return for a view that is declared already.
+-- What insert_view will return for a view that is declared already; no row where it is not.
 select v.id, v.generation + 1 as generation from meshcache.cached_view as v where v.name = :name;
 
 -- name: source_sql
@@ -153,12 +153,24 @@ values (
     :strict, :has_children
 );
 
+-- name: forget_dependencies
+-- What views depend on, before they are declared anew, or dropped.
+delete from meshcache.dependency
+where view_id in (select v.id from meshcache.cached_view as v where v.name = any(:names));
+
 -- name: forget_state
--- What is known of views before they are declared anew, or dropped.
+-- What is known of the content of views whose tables are dropped.
 with gone as (select v.id from meshcache.cached_view as v where v.name = any(:names)),
-states as (delete from meshcache_data.view_state where view_id in (select g.id from gone as g)),
-counters as (delete from meshcache_data.counter where view_id in (select g.id from gone as g))
-delete from meshcache.dependency where view_id in (select g.id from gone as g);
+states as (delete from meshcache_data.view_state where view_id in (select g.id from gone as g))
+delete from meshcache_data.counter where view_id in (select g.id from gone as g);
+
+-- name: other_relations
+-- The names in meshcache_data that these tables and their indexes do not have.
+select c.relname as name
+from pg_class as c
+left join pg_index as i on i.indexrelid = c.oid
+left join pg_class as t on t.oid = i.indrelid
+where c.relnamespace = to_regnamespace('meshcache_data') and not coalesce(t.relname, c.relname) = any(:names);
 
 -- name: source_marks
 -- Everything that the triggers of source tables have to do: their mark tables and the columns that matter.
@@ -183,7 +195,7 @@ group by m.id
 order by m.id;
 
 -- name: source_states
--- The tables behind source ids: whether they still exist and are used at all, the views that any change flushes, and
+-- All source tables: whether they still exist and are used at all, the views that any change flushes, and
 -- whether all triggers are there, and on the present partitions.
 select
     s.id, s.relation::oid::bigint as oid, s.relation::text as name, c.oid is not null as present,
@@ -196,12 +208,11 @@ select
     and s.children = meshcache._members(s.relation) as is_watched
 from meshcache.source_table as s
 left join pg_class as c on c.oid = s.relation
-where s.id = any(:source_ids)
 order by s.id;
 
 -- name: unused_marks
 -- Mark tables that no view reads any more.
-select m.id, m.source_id from meshcache.mark_table as m
+select m.id from meshcache.mark_table as m
 where not exists (select from meshcache.dependency as d where d.mark_id = m.id)
 order by m.id;
 

@@ -15,10 +15,8 @@ with no data
 -- Room for HOT updates: a fill updates no indexed column. ANALYZE would copy payload values into
 -- pg_statistic, which is logged and outlives them. Truncation by vacuum would lock readers out.
 alter table meshcache_data.{name}
-    add primary key ({keys}),
-    alter column _filled_in set not null,
-    alter column _filled_by set not null,
-    alter column _filled_at set not null,
+    {not_null},
+    add constraint {key_index} primary key ({keys}),
     set (fillfactor = 80, vacuum_truncate = false)
     {no_statistics}
     {json_text}
@@ -32,5 +30,11 @@ alter column {column} set statistics 0
 -- part: no_statistics
 , alter column {column} set statistics 0
 
+-- part: not_null
+alter column {column} set not null
+
+-- part: named_not_null
+add constraint {constraint} not null {column}
+
 -- part: index
-create index on meshcache_data.{name} ({columns})
+create index {index} on meshcache_data.{name} ({columns})

@@ -11,7 +11,6 @@ from typing import LiteralString
 import psycopg
 import pytest
 from psycopg import sql
-from sqlalchemy import event
 
 from meshcache_pg import MeshCache, catalog
 from meshcache_pg.embedded import Installation
@@ -664,22 +663,3 @@ def test_a_view_that_only_a_flush_keeps_honest(bare_shop: Shop) -> None:
     bare_shop.sweep()
     bare_shop.check("city_list")
     assert bare_shop.origins("city_list") == {"city_list": {"hit"}}
-
-
-def test_readers_wait_for_few_round_trips(shop: Shop) -> None:
-    """From the first lock on, each costs them time: on a busy machine, or over a long line, more than the
-    work itself.
-    """
-    changed = define(*(text.replace("-- key:", "-- ttl: 1h\n-- key:") for text in SHOP[:3]))
-    sent: list[str] = []
-    with shop.engine().begin() as connection:
-        steps = [step for step in catalog.plan(connection, changed) if step.action == "replace"]
-        event.listen(
-            connection, "before_cursor_execute", lambda *found: sent.append(f"{found[2]} {found[3]}")
-        )
-        catalog.apply(connection, steps)
-    first = next(number for number, statement in enumerate(sent) if "drop view" in statement)
-    assert len(steps) == 3
-    # Three for each view, and twelve more, however many source tables there are.
-    assert len(sent) - first <= 21
-    shop.check()
