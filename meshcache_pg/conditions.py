@@ -101,8 +101,8 @@ def _ints(values: Sequence[int]) -> sql.Composable:
 
 class Conditions:
     """The conditions of one cached view. `view_id` is its catalog id, `server` the server_version_num,
-    `rests` what else than the rows of tables its answer follows from: functions, relations, labels. What
-    relations are `made` of, whose names are not in place yet, or what functions ask once they are.
+    `rests` what else than the rows of tables its answer follows from: functions, relations, labels. With
+    `made` they are those of the views, which are made before the names that they have later (placing.py).
     """
 
     def __init__(
