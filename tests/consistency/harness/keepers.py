@@ -110,7 +110,7 @@ class Sweeper(Keeper):
     """Sweeps, and sees to it that hits come back after a crash with nothing but sweeps."""
 
     role = "sweep"
-    pace_seconds = 0.2
+    pace_seconds = 0.3
 
     def __init__(self, site: Site, number: int = 0) -> None:
         super().__init__(site, number)
