@@ -6,19 +6,26 @@
 -- has its own set. Sessions with session_replication_role = replica and the apply workers of logical
 -- replication fire neither those nor, for the latter, any statement trigger: they get row triggers that are
 -- ENABLE REPLICA.
+--
+-- Sweeps and refreshes ask for each source table whether all is there. So what they call is written in plpgsql: before
+-- PostgreSQL 18 a function in SQL is parsed and planned at each call.
 
 create or replace function meshcache._members(p_relation regclass)
 returns oid[]
-language sql
+language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
-    with recursive tree (relation) as (
-        select i.inhrelid from pg_inherits as i where i.inhparent = p_relation
-        union
-        select i.inhrelid from pg_inherits as i inner join tree as t on i.inhparent = t.relation
-    )
-    select coalesce(array_agg(relation order by relation), '{}') from tree
+begin
+    return (
+        with recursive tree (relation) as (
+            select i.inhrelid from pg_inherits as i where i.inhparent = p_relation
+            union
+            select i.inhrelid from pg_inherits as i inner join tree as t on i.inhparent = t.relation
+        )
+        select coalesce(array_agg(relation order by relation), '{}') from tree
+    );
+end
 $$;
 comment on function meshcache._members(regclass) is 'Partitions and inheritance children at any depth, ordered by oid.';
 revoke execute on function meshcache._members(regclass) from public;
@@ -28,11 +35,15 @@ revoke execute on function meshcache._members(regclass) from public;
 -- and nothing that depends on it is cached.
 create or replace function meshcache._has_foreign_member(p_relation regclass)
 returns boolean
-language sql
+language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
-    select exists (select from pg_class as c where c.oid = any(meshcache._members(p_relation)) and c.relkind = 'f')
+begin
+    return (
+        select exists (select from pg_class as c where c.oid = any(meshcache._members(p_relation)) and c.relkind = 'f')
+    );
+end
 $$;
 comment on function meshcache._has_foreign_member(regclass) is
 'Whether a foreign table is among the partitions and inheritance children.';
@@ -53,10 +64,13 @@ revoke execute on function meshcache._never() from public;
 
 create or replace function meshcache._wanted_triggers(p_source_id integer)
 returns table (relation oid, trigger_name text, enabled "char", definition text)
-language sql
+language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
+#variable_conflict use_column
+begin
+    return query
     with source as (
         select s.id, s.relation::oid as root
         from meshcache.source_table as s
@@ -120,21 +134,26 @@ as $$
         )
     from member as m
     inner join pg_class as c on c.oid = m.relation
-    where c.relkind = 'r'
+    where c.relkind = 'r';
+end
 $$;
 comment on function meshcache._wanted_triggers(integer) is 'The triggers that a source table and its members should carry.';
 revoke execute on function meshcache._wanted_triggers(integer) from public;
 
 create or replace function meshcache._missing_triggers(p_source_id integer)
 returns table (relation oid, trigger_name text, enabled "char", definition text, present boolean, fires boolean)
-language sql
+language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
+#variable_conflict use_column
+begin
+    return query
     select w.relation, w.trigger_name, w.enabled, w.definition, t.oid is not null, coalesce(t.tgenabled <> 'D', false)
     from meshcache._wanted_triggers(p_source_id) as w
     left join pg_trigger as t on t.tgrelid = w.relation and t.tgname = w.trigger_name
-    where t.oid is null or t.tgenabled is distinct from w.enabled
+    where t.oid is null or t.tgenabled is distinct from w.enabled;
+end
 $$;
 comment on function meshcache._missing_triggers(integer) is 'Triggers that are absent, disabled or enabled for the wrong sessions.';
 revoke execute on function meshcache._missing_triggers(integer) from public;

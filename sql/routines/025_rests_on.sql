@@ -6,22 +6,26 @@
 
 create or replace function meshcache._rests_on_as(p_objects oid[])
 returns text[]
-language sql
+language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
-    select array(
-        select 'function ' || p.xmin::text from pg_proc as p where p.oid = any(p_objects)
-        union all
-        select 'view ' || r.xmin::text from pg_rewrite as r where r.ev_class = any(p_objects)
-        union all
-        select 'column ' || a.xmin::text from pg_attribute as a where a.attrelid = any(p_objects) and a.attnum > 0
-        union all
-        select 'expression ' || d.xmin::text from pg_attrdef as d where d.adrelid = any(p_objects)
-        union all
-        select 'label ' || e.xmin::text from pg_enum as e where e.enumtypid = any(p_objects)
-        order by 1
-    )
+begin
+    return (
+        select array(
+            select 'function ' || p.xmin::text from pg_proc as p where p.oid = any(p_objects)
+            union all
+            select 'view ' || r.xmin::text from pg_rewrite as r where r.ev_class = any(p_objects)
+            union all
+            select 'column ' || a.xmin::text from pg_attribute as a where a.attrelid = any(p_objects) and a.attnum > 0
+            union all
+            select 'expression ' || d.xmin::text from pg_attrdef as d where d.adrelid = any(p_objects)
+            union all
+            select 'label ' || e.xmin::text from pg_enum as e where e.enumtypid = any(p_objects)
+            order by 1
+        )
+    );
+end
 $$;
 comment on function meshcache._rests_on_as(oid[]) is
 'The present versions of functions, views, columns, expressions and enum labels, by the oids of what they belong to.';
@@ -50,15 +54,19 @@ revoke execute on function meshcache._here() from public;
 
 create or replace function meshcache._rests_as_noted(p_view_id integer)
 returns boolean
-language sql
+language plpgsql
 stable
 set search_path = pg_catalog, pg_temp
 as $$
-    select
-        v.rests_on = '{}'
-        or (v.rests_on_in = meshcache._here() and v.rests_on_as = meshcache._rests_on_as(v.rests_on))
-    from meshcache.cached_view as v
-    where v.id = p_view_id
+begin
+    return (
+        select
+            v.rests_on = '{}'
+            or (v.rests_on_in = meshcache._here() and v.rests_on_as = meshcache._rests_on_as(v.rests_on))
+        from meshcache.cached_view as v
+        where v.id = p_view_id
+    );
+end
 $$;
 comment on function meshcache._rests_as_noted(integer) is
 'Whether functions, views and the like that a cached view rests on are as they were when that was noted.';

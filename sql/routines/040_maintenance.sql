@@ -49,9 +49,13 @@ begin
             when c.relispartition then 'attached to a partitioned table'
             when meshcache._has_foreign_member(s.relation) then 'has a foreign partition'
             when s.children is distinct from meshcache._members(s.relation) then 'partitions changed'
-            when exists (select from meshcache._missing_triggers(s.id) as m where not m.fires)
-                then 'triggers missing or disabled'
-            when exists (select from meshcache._missing_triggers(s.id)) then 'triggers enabled otherwise'
+            else (
+                select case
+                    when bool_or(not m.fires) then 'triggers missing or disabled'
+                    when count(*) > 0 then 'triggers enabled otherwise'
+                end
+                from meshcache._missing_triggers(s.id) as m
+            )
         end
     into v_relation, v_differs
     from meshcache.source_table as s
