@@ -82,3 +82,20 @@ def test_a_prepared_transaction_is_the_applications(fresh: Database) -> None:
     [(kind, (_, what))] = tally.maxima().items()
     assert kind == "write waits for a lock of the application"
     assert f"ShareLock on transactionid, held by a prepared transaction: {WRITE}" in what
+
+
+def test_who_waits_for_a_row_after_another_waits_for_that_one(fresh: Database) -> None:
+    """The first in line has a lock on the place of the row, and waits for the transaction that wrote it."""
+    observer = fresh.connect()
+    observer.execute("create table t (id integer primary key, v integer); insert into t values (1, 0)")
+    holding = fresh.connect(autocommit=False, application_name="mc write")
+    holding.execute(WRITE)
+    first, second = (fresh.connect(application_name=f"mc {role}") for role in ("resolve", "migrate"))
+    with waiting(first, WRITE, observer), waiting(second, WRITE, observer):
+        tally = look(fresh)
+        holding.rollback()
+    of_the_application = {f"{role} waits for {monitor.OF_THE_APPLICATION}" for role in ("resolve", "migrate")}
+    assert tally.group("lock waits seen").keys() == of_the_application
+    told = {name.split()[0]: what for name, (_, what) in tally.maxima().items()}
+    assert "ShareLock on transactionid, held by mc write:" in told["resolve"]
+    assert "ExclusiveLock on tuple public.t, held by mc resolve:" in told["migrate"]

@@ -18,11 +18,15 @@ select
     array(
         select coalesce(b.application_name, 'a prepared transaction')
         from (
-            -- Who waited for a transaction may wait for something else when its blockers are asked for.
+            -- Who waited for a row may wait for something else when its blockers are asked for.
             select h.pid from locks as h
-            where h.transactionid = l.transactionid and h.granted and h.pid is distinct from l.pid
+            where h.granted and h.pid is distinct from l.pid and (
+                h.transactionid = l.transactionid
+                or (h.relation, h.page, h.tuple) = (l.relation, l.page, l.tuple)
+            )
             union all
-            select p.pid from unnest(pg_blocking_pids(l.pid)) as p (pid) where l.transactionid is null
+            select p.pid from unnest(pg_blocking_pids(l.pid)) as p (pid)
+            where l.locktype not in ('transactionid', 'tuple')
         ) as p
         left join pg_stat_activity as b on b.pid = p.pid
         group by 1
