@@ -1,4 +1,5 @@
--- What readers see of one cached view. Composed by render.py.
+-- What readers see of one cached view. Composed by render.py. In views, and for the functions that views call, {name}
+-- and the like are what relations are made as; in other functions what they are called later (placing.py).
 
 -- part: usable
 -- Whether the view as a whole may be read in this snapshot: null or false where not. A function, because its plan is
