@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from meshcache_pg import placing, sources
 from meshcache_pg.conditions import ResolvedDependency
-from meshcache_pg.database import execute_all, execute_ddl, translated
+from meshcache_pg.database import execute_all, execute_ddl, primary_message, translated
 from meshcache_pg.definition import Definition
 from meshcache_pg.errors import DefinitionError, NotInstalled
 from meshcache_pg.patience import Patience
@@ -98,13 +98,21 @@ def make_ready(connection: Connection, prepared: Prepared) -> Ready:
 
 def put_in_place(connection: Connection, ready: Sequence[Ready], statements: Sequence[str]) -> None:
     """Give what was made its names, whose former objects are dropped already: `statements` are those of
-    `renames`. In two round trips: readers wait meanwhile.
+    `renames`. In two round trips: readers wait meanwhile. Raises DefinitionError where somebody else has a
+    name.
     """
     replaced = [_row(one.prepared) for one in ready if not one.is_new]
     if replaced:
         # Not before: a sweep may wait for this row while it has locked what had to be dropped.
         connection.execute(text(_q("insert_view")), replaced)
-    execute_all(connection, statements)
+    try:
+        execute_all(connection, statements)
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) != "42P07":
+            raise
+        raise DefinitionError(
+            f"schema {CORE}: {primary_message(error)[0]}", hint="Choose another name, or rename what has it."
+        ) from error
 
 
 def renames(connection: Connection, ready: Sequence[Ready], dropped: Sequence[str]) -> list[str]:

@@ -1,14 +1,16 @@
 """What replaces a cached view is made beside it, and takes its names at the end: until then nobody waits."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
 import pytest
 from psycopg import sql
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 
 from meshcache_pg import catalog, install
 from meshcache_pg.errors import DefinitionError
+from meshcache_pg.patience import Patience
 from meshcache_pg.sql import trusted
 from tests.fixtures.fix_shop import (
     CITY_LIST,
@@ -116,6 +118,14 @@ def test_a_view_that_has_the_name_of_an_index(bare_shop: Shop) -> None:
         assert {origin(reader, name, 1) for name in ("person", "person_pkey")} == {"hit"}
 
 
+def test_a_name_that_somebody_else_has_taken(bare_shop: Shop) -> None:
+    bare_shop.run("create table meshcache.person (id integer)")
+    before = bare_shop.rows(NAMES)
+    with pytest.raises(DefinitionError, match='schema meshcache: relation "person" already exists'):
+        bare_shop.apply(PAIR.format(name="person", index="id"))
+    assert bare_shop.rows(NAMES) == before
+
+
 def test_names_that_are_as_long_as_they_may_be(bare_shop: Shop) -> None:
     name = "n" * 48
     columns = [f"{letter * 30}" for letter in "äöü"]
@@ -155,10 +165,10 @@ def test_nobody_waits_while_it_is_made(shop: Shop, monkeypatch: pytest.MonkeyPat
     ready, go_on = Event(), Event()
     drop_objects = install.drop_objects
 
-    def later(*arguments: object) -> None:
+    def later(connection: Connection, names: Sequence[str], patience: Patience) -> None:
         ready.set()
         assert go_on.wait(60)
-        drop_objects(*arguments)  # type: ignore[arg-type]
+        drop_objects(connection, names, patience)
 
     monkeypatch.setattr(install, "drop_objects", later)
     with ThreadPoolExecutor(1) as pool:
