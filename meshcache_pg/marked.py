@@ -2,6 +2,7 @@
 share.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -9,6 +10,7 @@ from typing import Final
 from psycopg import sql
 
 from meshcache_pg.conditions import Column, columns_of, joined
+from meshcache_pg.sql import compose
 
 # A btree row has at most 2,704 bytes (a third of a page, PostgreSQL manual, 11.2), and a mark has an xid
 # beside its value.
@@ -20,6 +22,11 @@ _SHORT: Final = frozenset(
 )
 
 
+# Types whose "=" compares what is stored, each of them a few bytes.
+_PLAIN: Final = _SHORT | {"timestamp without time zone"}
+_VARCHAR: Final = re.compile(r"character varying(\(\d+\))?")
+
+
 @dataclass(frozen=True, slots=True)
 class MarkTable:
     """One mark table of a source table: its columns with types, and the columns that matter to anybody.
@@ -29,7 +36,7 @@ class MarkTable:
 
     id: int
     columns: tuple[Column, ...]
-    matter: tuple[str, ...] | None
+    matter: tuple[Column, ...] | None
     strict: frozenset[str] = frozenset()
 
 
@@ -84,10 +91,34 @@ def identifiers(alias: str, columns: Sequence[Column]) -> list[sql.Identifier]:
     return [sql.Identifier(alias, c.name) for c in columns]
 
 
-def image(alias: str, matter: Sequence[str] | None) -> sql.Composed:
-    """The columns that matter as one record; `row(...)` alone would compare column by column, and an
-    alias alone would mean a column of that name.
+def rows_differ(matter: Sequence[Column] | None) -> sql.Composed:
+    """Whether the old row `o` and the new row `n` differ in the columns that matter; None for all."""
+    if matter is not None:
+        return differ([(c, sql.Identifier("o", c.name), sql.Identifier("n", c.name)) for c in matter])
+    # An alias alone would mean a column of that name.
+    images = {f"{alias}_image": sql.SQL("({}.*)::record").format(sql.Identifier(alias)) for alias in "on"}
+    return compose("mark_functions", "differ", **images)
+
+
+def differ(values: Sequence[tuple[Column, sql.Composable, sql.Composable]]) -> sql.Composed:
+    """Whether the old and the new value of any of these columns differ as they are stored, however its type
+    compares them.
     """
-    if matter is None:
-        return sql.SQL("({}.*)::record").format(sql.Identifier(alias))
-    return sql.SQL("row({})::record").format(columns_of(alias, matter))
+    tests: list[sql.Composed] = []
+    images: list[tuple[sql.Composable, sql.Composable]] = []
+    for column, old, new in values:
+        if column.type in _PLAIN:
+            tests.append(compose("mark_functions", "value_differs", o_value=old, n_value=new))
+        elif column.type == "text" or _VARCHAR.fullmatch(column.type):
+            # Of whatever collation the column is: some take different texts for equal.
+            o_text, n_text = (sql.SQL('{}::text collate "C"').format(value) for value in (old, new))
+            tests.append(compose("mark_functions", "value_differs", o_value=o_text, n_value=n_text))
+        else:
+            images.append((old, new))
+    if images:
+        # `row(...)` alone would compare column by column.
+        o_image, n_image = (
+            sql.SQL("row({})::record").format(joined(side, ", ")) for side in zip(*images, strict=True)
+        )
+        tests.append(compose("mark_functions", "differ", o_image=o_image, n_image=n_image))
+    return joined(tests or [sql.Composed([sql.SQL("false")])], " or ")

@@ -114,7 +114,11 @@ def _add_triggers(connection: Connection, oid: int, dependencies: Sequence[Resol
     number = _IDS + int(pid or 0) * _MARKS
     columns = table_columns(connection, oid)
     marks = [
-        MarkTable(number + place, tuple(columns[name] for name in marked), matter)
+        MarkTable(
+            number + place,
+            tuple(columns[name] for name in marked),
+            tuple(columns[name] for name in matter) if matter is not None else None,
+        )
         for place, (marked, matter) in enumerate(merged(dependencies).items())
     ]
     keys: tuple[Column, ...] = tuple(columns[name] for name in primary_keys(connection, [oid])[oid])

@@ -6,7 +6,16 @@ from functools import lru_cache
 from psycopg import sql
 
 from meshcache_pg.conditions import Column, pairs
-from meshcache_pg.marked import MarkedSource, MarkTable, identifiers, image, known, names, of, unmarkable
+from meshcache_pg.marked import (
+    MarkedSource,
+    MarkTable,
+    identifiers,
+    known,
+    names,
+    of,
+    rows_differ,
+    unmarkable,
+)
 from meshcache_pg.render_rows import one_row
 from meshcache_pg.sql import compose, text, trusted
 
@@ -48,8 +57,9 @@ def functions(source: MarkedSource) -> Sequence[str]:
 
 def _functions(source: MarkedSource) -> Iterator[str]:
     views = sql.SQL(", ").join(sql.SQL("(-{})").format(sql.Literal(view_id)) for view_id in source.flush)
+    wildcard = compose("mark_functions", "wildcard", source_id=sql.Literal(source.id))
     common = {
-        "source_id": sql.Literal(source.id),
+        "wildcard": wildcard,
         "variables": sql.SQL("\n").join(
             _variable(mark, number) for mark in source.marks for number in _numbers(mark)
         ),
@@ -86,7 +96,7 @@ def _functions(source: MarkedSource) -> Iterator[str]:
             "mark_functions",
             "truncate_function",
             function=sql.Identifier(f"_mark_{source.id}_truncate"),
-            source_id=sql.Literal(source.id),
+            wildcard=wildcard,
         )
     )
 
@@ -164,8 +174,7 @@ def _touched(mark: MarkTable, event: str, primary_key: Sequence[Column]) -> sql.
         same_key=pairs(lambda n: sql.Identifier("n", n), lambda n: sql.Identifier("o", n), primary_key),
         o_key=sql.Identifier("o", first),
         n_key=sql.Identifier("n", first),
-        o_image=image("o", mark.matter),
-        n_image=image("n", mark.matter),
+        differ=rows_differ(mark.matter),
         **both,
     )
 

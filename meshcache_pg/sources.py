@@ -120,15 +120,14 @@ def _functions(connection: Connection, states: Sequence[Row[Any]]) -> dict[int, 
     oid_of = {state.id: state.oid for state in states}
     for row in connection.execute(text(_q("source_marks")), {"source_ids": list(marks)}):
         of_table = columns[oid_of[row.source_id]]
+        # A column that was renamed or dropped since: its name makes the function leave wildcards, which is
+        # right until the view is replaced; a function without it would leave nothing.
+        marked, matter = (
+            tuple(of_table.get(name, Column(name, "text")) for name in names)
+            for names in (row.columns, row.matter or ())
+        )
         marks[row.source_id].append(
-            MarkTable(
-                row.id,
-                # A column that was renamed or dropped since: its name makes the function leave wildcards,
-                # which is right until the view is replaced; a function without it would leave nothing.
-                tuple(of_table.get(c, Column(c, "text")) for c in row.columns),
-                tuple(row.matter) if row.matter is not None else None,
-                frozenset(row.strict),
-            )
+            MarkTable(row.id, marked, matter if row.matter is not None else None, frozenset(row.strict))
         )
     return {
         state.id: render_marks.functions(

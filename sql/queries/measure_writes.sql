@@ -17,10 +17,8 @@ from (
 cross join lateral (
     values
     (format(
-        'create trigger %I before %s on pg_temp.%I for each statement when (pg_catalog.set_config(%L, '
-        || 'coalesce(pg_catalog.current_setting(%L, true), %L) || %L, true) is null) '
-        || 'execute function meshcache._never()',
-        'guard_' || e.event, e.event, cast(:name as text), 'meshcache.writing', 'meshcache.writing', '', '+'
+        'create trigger %I before %s on pg_temp.%I for each statement execute function meshcache._guard()',
+        'guard_' || e.event, e.event, cast(:name as text)
     )),
     (format(
         'create trigger %I after %s on pg_temp.%I referencing %s for each statement '

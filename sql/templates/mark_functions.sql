@@ -5,7 +5,9 @@
 -- What is touched is found out in a block that only reads, so that its subtransaction needs no xid. Should that fail
 -- (a column was renamed or dropped since), the application's statement must not: one wildcard says more than enough.
 -- Most statements write one row: for that one nothing has to be collected, joined and made distinct. More than one, or
--- none, is an error of the query for one, and dealt with in a second block.
+-- none, is an error of the query for one, and dealt with in a second block. What is evaluated for one row is what a
+-- writer pays for: so variables have no defaults, each of which would be evaluated, and the last call is assigned,
+-- because PERFORM starts an executor.
 create or replace function meshcache.{function}()
 returns trigger
 language plpgsql
@@ -14,9 +16,10 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $mark$
 declare
-    v_wildcard boolean := false;
-    v_is_one boolean := false;
-    v_are_many boolean := false;
+    -- Null for one row; else 'many', 'none' or 'unknown'.
+    v_rows text;
+    v_wildcard boolean;
+    v_note text;
     {variables}
     {row_variables}
 begin
@@ -24,51 +27,61 @@ begin
         {one_row}
     exception
         when too_many_rows then
-            v_are_many := true;
+            v_rows := 'many';
         when no_data_found then
-            v_are_many := {may_be_unpaired};
+            v_rows := {no_pair};
         when others then
-            v_wildcard := true;
+            v_rows := 'unknown';
     end;
-    if v_are_many then
+    if v_rows is null and ({row_unmarkable}) is not true then
+        {row_writes}
+    elsif v_rows = 'many' then
         begin
             {reads}
         exception when others then
             v_wildcard := true;
         end;
-    end if;
-    if v_wildcard then
-        insert into meshcache.wildcard_mark (source_id) values ({source_id}) on conflict do nothing;
-    elsif v_is_one then
-        {row_writes}
-    elsif v_are_many then
-        {writes}
+        if v_wildcard then
+            {wildcard}
+        else
+            {writes}
+        end if;
+    elsif v_rows is distinct from 'none' then
+        {wildcard}
     end if;
     {flush}
-    perform set_config('meshcache.writing', substr(current_setting('meshcache.writing', true), 2), true);
+    v_note := set_config('meshcache.writing', substr(current_setting('meshcache.writing', true), 2), true);
     return null;
 end
 $mark$
 
+-- part: wildcard
+insert into meshcache.wildcard_mark (source_id) values ({source_id}) on conflict do nothing;
+
 -- part: one_row
 select {values} into strict {targets} from {rows};
-v_is_one := true;
-v_wildcard := coalesce({unmarkable}, false);
 
 -- part: row_variable
 {value} {type};
 
--- part: differs_variable
-{differs} boolean;
+-- part: differ_variable
+{differ} boolean;
 
--- part: differs
+-- part: differ
 -- Compared as stored (*<>), not by the types' own "=": 1.0 and 1.00, or two spellings of a case-insensitive text, are
 -- equal there and different in what a reader sees.
 {o_image} operator(pg_catalog.*<>) {n_image}
 
+-- part: value_differs
+-- The same of a type whose "=" means that: to make records takes three times as long.
+{o_value} is distinct from {n_value}
+
 -- part: row_write
+insert into meshcache.{mark_table} ({columns}) values ({values});
+
+-- part: if
 if {condition} then
-    insert into meshcache.{mark_table} ({columns}) values ({values});
+    {statements}
 end if;
 
 -- part: row_function
@@ -94,7 +107,7 @@ begin
         v_wildcard := true;
     end;
     if v_wildcard then
-        insert into meshcache.wildcard_mark (source_id) values ({source_id}) on conflict do nothing;
+        {wildcard}
     else
         {writes}
     end if;
@@ -127,7 +140,7 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $mark$
 begin
-    insert into meshcache.wildcard_mark (source_id) values ({source_id}) on conflict do nothing;
+    {wildcard}
     return null;
 end
 $mark$
@@ -156,13 +169,9 @@ select {o_columns} from old_rows as o
 select {n_columns} from new_rows as n union all select {o_columns} from old_rows as o
 
 -- part: touched_update_keyed
--- Compared as stored (*<>), not by the types' own "=": 1.0 and 1.00, or two spellings of a case-insensitive
--- text, are equal there and different in what a reader sees.
 select {p_columns} from old_rows as o
 full join new_rows as n on {same_key}
 cross join lateral (
     values ({o_columns}, {o_key} is not null), ({n_columns}, {n_key} is not null)
 ) as p ({columns}, _is_there)
-where p._is_there and (
-    {o_key} is null or {n_key} is null or {o_image} operator(pg_catalog.*<>) {n_image}
-)
+where p._is_there and ({o_key} is null or {n_key} is null or {differ})

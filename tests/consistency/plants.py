@@ -74,7 +74,18 @@ def drop_triggers(connection: psycopg.Connection, suffix: str) -> None:
 
 def no_marks(connection: psycopg.Connection) -> None:
     """UPDATE leaves no mark."""
-    change_functions(connection, r"\_mark\_%\_update", "elsif (v_is_one|v_are_many) then", "elsif false then")
+    change_functions(
+        connection,
+        r"\_mark\_%\_update",
+        r'insert into (meshcache\."mark_\d+") (\([^()]+\)) values \(([^()]+)\)',
+        r"insert into \1 \2 select \3 where false",
+    )
+    change_functions(
+        connection,
+        r"\_mark\_%\_update",
+        r"from unnest\(([^()]+)\) as u (\([^()]+\)) where",
+        r"\g<0> false and",
+    )
 
 
 def only_new_values(connection: psycopg.Connection) -> None:
@@ -85,7 +96,7 @@ def only_new_values(connection: psycopg.Connection) -> None:
     change_functions(
         connection,
         r"\_mark\_%\_update",
-        r'row\("v_o_[^()]+\)::record operator\(\S+\) row\([^()]+\)::record',
+        r'"v_o_\w+"(::text collate "C")? is distinct from "v_n_\w+"(::text collate "C")?',
         "false",
     )
 
@@ -111,8 +122,8 @@ def no_marks_in_a_cascade(connection: psycopg.Connection) -> None:
         change_functions(
             connection,
             rf"\_mark\_%\_{event}",
-            "if v_wildcard then",
-            "if strpos(current_query(), tg_table_name) = 0 then null; elsif v_wildcard then",
+            "if v_rows is null and",
+            "if strpos(current_query(), tg_table_name) = 0 then null; elsif v_rows is null and",
         )
 
 

@@ -66,15 +66,18 @@ def test_a_collation_that_takes_two_spellings_for_one(fresh: Database) -> None:
     set_up(
         fresh,
         """
-        create table item (id integer primary key, name text collate folded, note text);
-        insert into item values (1, 'Foo', 'a'), (2, 'bar', 'b');
+        create table item (
+            id integer primary key, name text collate folded, note text collate folded,
+            short character varying(9) collate folded
+        );
+        insert into item values (1, 'Foo', 'a', 'x'), (2, 'bar', 'b', 'y');
         """,
         """
 -- name: by_name
 -- key: name
 -- coverage: complete
 -- depends: item(name) = (name)
-select distinct on (i.name) i.name, i.id, i.note
+select distinct on (i.name) i.name, i.id, i.note, i.short
 from item as i where i.name is not null order by i.name, i.id desc
 """,
     )
@@ -82,6 +85,74 @@ from item as i where i.name is not null order by i.name, i.id desc
         connection,
         "update item set name = 'FOO' where id = 1",
         "insert into item values (3, 'foo', 'c')",
+        "update item set note = 'B' where id = 2",
+        "update item set short = 'Y' where id = 2",
         "update item set note = 'd' where id = 3",
         "delete from item where name = 'FoO'",
     )
+
+
+def test_what_matters_to_several_views_is_marked_for_those_alone(fresh: Database) -> None:
+    """Columns of types that are compared by value and of types that are compared as stored."""
+    connection = fresh.connect()
+    set_up(
+        fresh,
+        """
+        create table item (
+            id uuid primary key, owner integer, place text, size numeric, at timestamptz, tags text[],
+            length character varying(9), note jsonb, other date
+        );
+        insert into item (id, owner, place, size)
+        select gen_random_uuid(), n, 'p' || n, n from generate_series(1, 3) as n;
+        """,
+        """
+-- name: card
+-- key: id
+-- coverage: complete
+select i.id, i.owner, i.place, i.size, i.at, i.length from item as i
+""",
+        """
+-- name: by_owner
+-- key: owner
+-- coverage: complete
+select i.owner, sum(i.size) as size, max(i.at) as at, max(i.tags::text) as tags
+from item as i where i.owner is not null group by i.owner
+""",
+        """
+-- name: by_place
+-- key: place
+-- coverage: complete
+select i.place, sum(i.size) as size, max(i.note::text) as note
+from item as i where i.place is not null group by i.place
+""",
+    )
+    tables: dict[str, str] = dict(
+        connection.execute(
+            "select array_to_string(m.columns, ','), 'mark_' || m.id from meshcache.mark_table as m"
+        ).fetchall()
+    )
+    for change, wanted in (
+        ("owner = 7", {"id": 1, "owner": 2}),
+        ("owner = null", {"id": 1, "owner": 1}),
+        ("place = 'q'", {"id": 1, "place": 2}),
+        ("size = 1.00", {"id": 1, "place": 1}),
+        ("at = '2020-01-01'", {"id": 1}),
+        ("tags = '{a}'", {}),
+        ("owner = 8, tags = '{b}'", {"id": 1, "owner": 1}),
+        ("tags = '{c}'", {"owner": 1}),
+        ("length = 'x'", {"id": 1}),
+        ("note = '{}'", {"place": 1}),
+        ("other = '2020-01-01'", {}),
+        ("id = gen_random_uuid()", {"id": 2}),
+    ):
+        connection.execute("call meshcache.sweep()")
+        statement = sql.SQL("update item set {} where place in ('p1', 'q')").format(sql.SQL(change))
+        assert connection.execute(statement).rowcount == 1
+        found = {
+            columns: connection.execute(
+                sql.SQL("select count(*) from {}").format(sql.Identifier("meshcache", table))
+            ).fetchall()[0][0]
+            for columns, table in tables.items()
+        }
+        assert {c: n for c, n in found.items() if n} == wanted, change
+        exact(connection)
