@@ -52,7 +52,9 @@ def forget(target: Target) -> None:
 
 
 def check_lists(connection: Connection, target: Target) -> set[Origin]:
-    """Every list twice (the second does without the short statement after a mark), against the source."""
+    """Every list twice (the second does without the short statement after a mark), prepared and not, against
+    the source.
+    """
     origins: set[Origin] = set()
     for where, options in LISTS:
         source = statements.from_source(
@@ -70,11 +72,15 @@ def check_lists(connection: Connection, target: Target) -> set[Origin]:
         raw = connection.connection.driver_connection
         assert isinstance(raw, psycopg.Connection)
         wanted = [row[:-3] for row in raw.execute(source.encode(), values).fetchall()]
-        forget(target)
-        for _ in range(2):
-            read = repository.list_rows(connection, target, where, **options)
-            assert [row[: len(read.columns)] for row in read.rows] == wanted, (where, options)
-            origins |= set(read.origins)
+        threshold = raw.prepare_threshold
+        for given in (threshold, None):
+            raw.prepare_threshold = given
+            forget(target)
+            for _ in range(2):
+                read = repository.list_rows(connection, target, where, **options)
+                assert [row[: len(read.columns)] for row in read.rows] == wanted, (where, options, given)
+                origins |= set(read.origins)
+        raw.prepare_threshold = threshold
     return origins
 
 
