@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from meshcache_pg.near import NearCounts, NearView
     from meshcache_pg.repository import MISSING, Listing, Origin, Result
     from meshcache_pg.settings import Settings
+    from meshcache_pg.together import Later, LaterView, Together
 
 __version__ = "0.1.0"
 
@@ -22,6 +23,8 @@ __all__ = [
     "MISSING",
     "BoundView",
     "Definition",
+    "Later",
+    "LaterView",
     "Listing",
     "MeshCache",
     "NearCounts",
@@ -29,6 +32,7 @@ __all__ = [
     "Origin",
     "Result",
     "Settings",
+    "Together",
     "__version__",
     "load",
     "parse",
@@ -49,6 +53,9 @@ _HOMES = {
     "Result": "repository",
     "Settings": "settings",
     "suspended": "catalog",
+    "Later": "together",
+    "LaterView": "together",
+    "Together": "together",
 }
 
 

@@ -63,6 +63,9 @@ class BoundView(Generic[T]):
         if hit is not None:
             # The view was applied anew: its hits have other columns now.
             self._cache.forget(target.name)
+        return self._result(target, key, read)
+
+    def _result(self, target: Target, key: Sequence[Any], read: Read) -> Result[T]:
         if not read.rows:
             origin = Origin.MISS if read.usable else Origin.BYPASS
             self._done(target, read, origin)
@@ -106,6 +109,9 @@ class BoundView(Generic[T]):
         read = repository.list_rows(
             self._connection, target, where, order_by=order_by, limit=limit, offset=offset
         )
+        return self._listing(target, read)
+
+    def _listing(self, target: Target, read: Read) -> Listing[T]:
         origins = Counter({Origin.HIT: len(read.rows)}) if read.all_hits else Counter(read.origins)
         empty = Origin.HIT if read.usable and target.coverage == "complete" else Origin.BYPASS
         origin = next((o for o in _ORDER if o in origins), empty)

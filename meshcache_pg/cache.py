@@ -26,6 +26,7 @@ from meshcache_pg.making import Make, Row
 from meshcache_pg.near import NearView
 from meshcache_pg.settings import Settings, load
 from meshcache_pg.statements import Target
+from meshcache_pg.together import Together
 
 T = TypeVar("T")
 
@@ -154,6 +155,20 @@ class MeshCache:
         return NearView(
             self, view, make, max_staleness=max_staleness, max_entries=max_entries, max_bytes=max_bytes
         )
+
+    def together(self, where: Connection | Session) -> Together:
+        """A block whose reads go to the database in one round trip when it ends, on the caller's Connection
+        or Session.
+
+            with cache.together(connection) as reads:
+                page = reads.view("customer_page", CustomerPage).get_later(5)
+                orders = reads.view("order_card").list_later(customer_id=5, order_by=("-id",), limit=3)
+            print(page.answer, orders.answer)
+
+        Each is answered as by `BoundView`, under READ COMMITTED and outside of transactions in a snapshot of
+        its own, and what the cache cannot answer at once is read after it, one by one.
+        """
+        return Together(self, where.connection() if isinstance(where, Session) else where)
 
     def target(self, connection: Connection, view: str | Definition) -> Target:
         """What is known of a view, from this process's memory or from the catalog by the caller's

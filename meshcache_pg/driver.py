@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 import psycopg
+from psycopg import errors
 from psycopg.abc import Loader
 from psycopg.pq import Format, TransactionStatus
 from psycopg.rows import tuple_row
@@ -118,6 +119,20 @@ def run(
         if cursor.pgresult is None:
             raise psycopg.InterfaceError("a SELECT without a result")
         return exchange.Answer(rows, cursor.pgresult, raw.info.encoding)
+
+
+def run_together(
+    raw: psycopg.Connection[Any], questions: Sequence[exchange.Question]
+) -> list[exchange.Answer] | None:
+    """Execute several SELECTs in one round trip; None where that is not possible now, or where one of them is
+    prepared otherwise than was thought. If one fails, the transaction is as it was.
+    """
+    if not questions or not exchange.is_possible(raw):
+        return None
+    try:
+        return exchange.ask_together(raw, questions)
+    except (errors.DuplicatePreparedStatement, errors.InvalidSqlStatementName):
+        return None
 
 
 def _run_guarded(

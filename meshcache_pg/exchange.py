@@ -69,6 +69,23 @@ class _Statement(NamedTuple):
     digest: bytes
 
 
+class Question(NamedTuple):
+    """A SELECT with one value for each `%s`, and the format of what it returns."""
+
+    statement: str
+    values: Sequence[Any]
+    binary: bool
+
+
+class _Bound(NamedTuple):
+    """A question as it is sent, and who makes the values of its answer."""
+
+    statement: _Statement
+    parameters: Sequence[Any] | None
+    result_format: Format
+    transformer: Transformer
+
+
 class Answer(NamedTuple):
     """Rows, and what tells the names of their columns."""
 
@@ -102,20 +119,14 @@ def ask(raw: psycopg.Connection[Any], statement: str, values: Sequence[Any], *, 
     transaction as it was, or not begun.
     """
     session = session_of(raw)
-    transformer = session.transformer(raw, binary=binary)
-    parameters: Sequence[Any] | None = None
-    types: tuple[int, ...] = ()
-    if values:
-        parameters = transformer.dump_sequence(values, _as_text(len(values)))
-        types = _told(transformer.types or ())
-    numbered = _numbered(statement, transformer.encoding, types)
-    result_format = Format.BINARY if binary else Format.TEXT
+    bound = _bind(session, raw, statement, values, binary=binary)
+    numbered = bound.statement
     result: PGresult | None = None
     corrected = 0
     while result is None:
         name, is_new = session.look_up(raw, numbered.digest)
         try:
-            result = _ask(raw, numbered, name, parameters, result_format, is_new=is_new)
+            result = _ask(raw, bound, name, is_new=is_new)
         except errors.DatabaseError as error:
             corrected += 1
             if (
@@ -127,11 +138,67 @@ def ask(raw: psycopg.Connection[Any], statement: str, values: Sequence[Any], *, 
         else:
             if is_new:
                 session.made(raw, numbered.digest)
+    return _answer(session, bound, result)
+
+
+def ask_together(raw: psycopg.Connection[Any], questions: Sequence[Question]) -> list[Answer]:
+    """The answers of several SELECTs in one round trip, in their order. As `ask`, but that nothing is tried
+    again where a statement is prepared otherwise than was thought.
+    """
+    session = session_of(raw)
+    sends: list[Send] = []
+    asked: list[tuple[int, _Bound]] = []
+    new: set[bytes] = set()
+    for question in questions:
+        bound = _bind(session, raw, question.statement, question.values, binary=question.binary)
+        digest = bound.statement.digest
+        name: bytes | None = session.name(digest)
+        if digest not in new:
+            name, is_new = session.look_up(raw, digest)
+            if name is not None and is_new:
+                new.add(digest)
+                sends.append(_prepares(name, bound.statement))
+        asked.append((len(sends), bound))
+        sends.append(_executes(name, bound))
+    results = _run(raw, sends)
+    for digest in new:
+        session.made(raw, digest)
+    return [_answer(session, bound, results[place]) for place, bound in asked]
+
+
+def _bind(
+    session: "Session", raw: psycopg.Connection[Any], statement: str, values: Sequence[Any], *, binary: bool
+) -> _Bound:
+    transformer = session.transformer(raw, binary=binary)
+    parameters: Sequence[Any] | None = None
+    types: tuple[int, ...] = ()
+    if values:
+        parameters = transformer.dump_sequence(values, _as_text(len(values)))
+        types = _told(transformer.types or ())
+    numbered = _numbered(statement, transformer.encoding, types)
+    return _Bound(numbered, parameters, Format.BINARY if binary else Format.TEXT, transformer)
+
+
+def _answer(session: "Session", bound: _Bound, result: PGresult) -> Answer:
+    transformer = bound.transformer
     transformer.set_pgresult(result)
     rows = transformer.load_rows(0, result.ntuples, tuple)
-    if binary:
+    if bound.result_format == Format.BINARY:
         session.keep(transformer)
     return Answer(rows, result, transformer.encoding)
+
+
+def _prepares(name: bytes, statement: _Statement) -> Send:
+    return lambda pgconn: pgconn.send_prepare(name, statement.text, statement.types)
+
+
+def _executes(name: bytes | None, bound: _Bound) -> Send:
+    statement, parameters, result_format, _ = bound
+    if name is None:
+        return lambda pgconn: pgconn.send_query_params(
+            statement.text, parameters, statement.types, None, result_format
+        )
+    return lambda pgconn: pgconn.send_query_prepared(name, parameters, None, result_format)
 
 
 @lru_cache(_KEPT)
@@ -191,14 +258,15 @@ class Session:
         self._seen[digest] += 1
         if self._seen[digest] <= threshold:
             return None, False
-        return self._name(digest), True
+        return self.name(digest), True
 
-    def _name(self, digest: bytes) -> bytes:
+    def name(self, digest: bytes) -> bytes:
+        """What it is called where it is prepared."""
         return b"meshcache_%d_%b" % (self._outdated[digest], digest)
 
     def made(self, raw: psycopg.Connection[Any], digest: bytes) -> None:
         """It was prepared just now; what are then too many are deallocated."""
-        self._names[digest] = self._name(digest)
+        self._names[digest] = self.name(digest)
         del self._seen[digest]
         while raw.prepared_max is not None and len(self._names) > max(1, raw.prepared_max):
             _, oldest = self._names.popitem(last=False)
@@ -210,7 +278,7 @@ class Session:
         """Learn from an error; False when it says nothing of the statement's being prepared."""
         if isinstance(error, errors.DuplicatePreparedStatement):
             # By another client of a pooler, on the same server.
-            self._names[digest] = self._name(digest)
+            self._names[digest] = self.name(digest)
         elif isinstance(error, errors.InvalidSqlStatementName) and not is_new:
             # psycopg deallocates all of them at a rollback; a pooler may have gone to another server.
             self._seen.update(dict.fromkeys(self._names, _AT_ONCE))
@@ -256,42 +324,25 @@ def _begin(level: int | None, read_only: bool | None, deferrable: bool | None) -
     return _say(b" ".join(parts))
 
 
-def _ask(
-    raw: psycopg.Connection[Any],
-    statement: _Statement,
-    name: bytes | None,
-    parameters: Sequence[Any] | None,
-    result_format: Format,
-    *,
-    is_new: bool,
-) -> PGresult:
+def _ask(raw: psycopg.Connection[Any], bound: _Bound, name: bytes | None, *, is_new: bool) -> PGresult:
     pgconn = raw.pgconn
+    execute = _executes(name, bound)
     if raw.autocommit and pgconn.transaction_status == TransactionStatus.IDLE and not is_new:
         # There is nothing to protect, and a message alone needs no pipeline.
         with raw.lock:
-            if name is None:
-                pgconn.send_query_params(statement.text, parameters, statement.types, None, result_format)
-            else:
-                pgconn.send_query_prepared(name, parameters, None, result_format)
+            execute(pgconn)
             results: list[PGresult] = raw.wait(generators.execute(pgconn))
         result = results[0]
         if result.status == ExecStatus.FATAL_ERROR:
             raise errors.error_from_result(result, raw.info.encoding)
         return result
-
-    def execute(pgconn: PGconn) -> None:
-        if name is None:
-            pgconn.send_query_params(statement.text, parameters, statement.types, None, result_format)
-        else:
-            pgconn.send_query_prepared(name, parameters, None, result_format)
-
     if name is None or not is_new:
-        return _run(raw, (execute,))
-    return _run(raw, (lambda pgconn: pgconn.send_prepare(name, statement.text, statement.types), execute))
+        return _run(raw, (execute,))[0]
+    return _run(raw, (_prepares(name, bound.statement), execute))[1]
 
 
-def _run(raw: psycopg.Connection[Any], sends: Sequence[Send]) -> PGresult:
-    """One round trip, with the transaction protected; returns the last result of `sends`."""
+def _run(raw: psycopg.Connection[Any], sends: Sequence[Send]) -> list[PGresult]:
+    """One round trip, with the transaction protected; returns the results of `sends`."""
     pgconn = raw.pgconn
     before: list[Send] = []
     after: list[Send] = []
@@ -310,7 +361,7 @@ def _run(raw: psycopg.Connection[Any], sends: Sequence[Send]) -> PGresult:
             _leave_pipeline(pgconn)
     failed = next((one for one in results if one.status == ExecStatus.FATAL_ERROR), None)
     if failed is None:
-        return results[len(before) + len(sends) - 1]
+        return results[len(before) : len(before) + len(sends)]
     # A timeout may cut off the savepoint, too: then there is nothing to go back to, and that is what failed.
     if pgconn.transaction_status == TransactionStatus.INERROR and not (after and failed is results[0]):
         raw.execute(_BACK if after else "rollback", prepare=False)

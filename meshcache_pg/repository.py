@@ -20,9 +20,9 @@ from psycopg.pq.abc import PGresult
 from sqlalchemy import Connection
 
 from meshcache_pg import statements
-from meshcache_pg.driver import driver, is_binary, run
+from meshcache_pg.driver import driver, is_binary, run, run_together
 from meshcache_pg.errors import InvalidKey
-from meshcache_pg.exchange import Answer
+from meshcache_pg.exchange import Answer, Question
 from meshcache_pg.statements import Shape, Target
 
 T = TypeVar("T")
@@ -331,6 +331,34 @@ def still_hits(
     return {position - 1 for (position,) in answer.rows}
 
 
+class _Wanted:
+    """A list as it is asked for: its shape, the values compared, these with limit and offset behind them."""
+
+    def __init__(
+        self,
+        target: Target,
+        where: Mapping[str, Any],
+        order_by: Sequence[str],
+        limit: int | None,
+        offset: int,
+    ) -> None:
+        if (limit is not None and limit < 0) or offset < 0:
+            raise InvalidKey(f"{target.name}: limit and offset cannot be negative")
+        self.shape = Shape(
+            equal=tuple(column for column, value in where.items() if value is not None),
+            null=tuple(column for column, value in where.items() if value is None),
+            order_by=tuple(order_by),
+            limit=limit is not None,
+            offset=bool(offset),
+        )
+        self.values = [value for value in where.values() if value is not None]
+        self.plain = [*self.values, *(number for number in (limit, offset or None) if number is not None)]
+
+
+def _may_be_quiet(target: Target) -> bool:
+    return target.coverage == "complete" and _busy_until.get(target, 0.0) < monotonic()
+
+
 def list_rows(
     connection: Connection,
     target: Target,
@@ -339,28 +367,20 @@ def list_rows(
     order_by: Sequence[str] = (),
     limit: int | None = None,
     offset: int = 0,
+    quiet: bool = True,
 ) -> Read:
     """Rows whose columns equal `where` (None: is null), from the live view in the caller's snapshot.
 
     A list of a complete view is one round trip while nothing is pending, and two at the first that meets
-    a mark.
+    a mark; also one where the caller knows that it is not `quiet`.
     """
-    if (limit is not None and limit < 0) or offset < 0:
-        raise InvalidKey(f"{target.name}: limit and offset cannot be negative")
     raw = driver(connection)
-    shape = Shape(
-        equal=tuple(column for column, value in where.items() if value is not None),
-        null=tuple(column for column, value in where.items() if value is None),
-        order_by=tuple(order_by),
-        limit=limit is not None,
-        offset=bool(offset),
-    )
-    values = [value for value in where.values() if value is not None]
-    plain = [*values, *(number for number in (limit, offset or None) if number is not None)]
+    wanted = _Wanted(target, where, order_by, limit, offset)
+    shape, values, plain = wanted.shape, wanted.values, wanted.plain
     if not target.installed:
         return _from_source(raw, target, shape, plain)
-    may_be_quiet = target.coverage == "complete" and _busy_until.get(target, 0.0) < monotonic()
-    if may_be_quiet:
+    may_be_quiet = _may_be_quiet(target)
+    if may_be_quiet and quiet:
         answer = _from_cache(raw, target, statements.quiet_listing(target, shape), plain)
         if answer is None:
             return _from_source(raw, target, shape, plain)
@@ -373,6 +393,47 @@ def list_rows(
     if may_be_quiet and answer.rows:
         _busy_until[target] = monotonic() + _BUSY_SECONDS
     return Read(target.columns, answer.rows, usable=True)
+
+
+def key_question(connection: Connection, target: Target, key: Sequence[Any]) -> Question | None:
+    """What `get` asks for one key, to be asked together with others; None where it has to be asked alone."""
+    if not target.has_hits or len(key) != len(target.key):
+        return None
+    raw = driver(connection)
+    binary = is_binary(raw, target.column_types)
+    if raw.prepare_threshold is None:
+        return Question(statements.by_function(target), key, binary)
+    return Question(statements.by_key(target), (*key, *key), binary)
+
+
+def quiet_question(
+    connection: Connection,
+    target: Target,
+    where: Mapping[str, Any],
+    *,
+    order_by: Sequence[str] = (),
+    limit: int | None = None,
+    offset: int = 0,
+) -> Question | None:
+    """The same of a list; rows in the answer are all hits, and none say nothing."""
+    wanted = _Wanted(target, where, order_by, limit, offset)
+    if not target.installed or not _may_be_quiet(target):
+        return None
+    binary = is_binary(driver(connection), target.column_types)
+    return Question(statements.quiet_listing(target, wanted.shape), wanted.plain, binary)
+
+
+def ask_together(connection: Connection, questions: Sequence[Question]) -> list[Answer] | None:
+    """The answers in one round trip; None where each has to be asked alone, and what is wrong shows then."""
+    try:
+        return run_together(driver(connection), questions)
+    except UNUSABLE + _WRONG_KEY:
+        return None
+    except psycopg.Error as error:
+        # Without an SQLSTATE, unless the connection is lost, a value could not be turned into a parameter.
+        if error.sqlstate is None and not isinstance(error, psycopg.OperationalError):
+            return None
+        raise
 
 
 def load_target(connection: Connection, name: str) -> Target | None:

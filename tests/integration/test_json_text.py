@@ -122,6 +122,21 @@ def test_a_function_that_reads_json_reads_the_text(fresh: Database, monkeypatch:
         assert '"_json_1"' in sent.taken()[-1]
 
 
+def test_who_wants_no_values_gets_the_bytes_that_were_sent(
+    fresh: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_up(fresh, TABLES, PAGE.format(coverage="complete"))
+    sent = Sent(monkeypatch)
+    with reading(fresh) as (cache, connection):
+        set_json_loads(lambda data: data, driver(connection))
+        found = cache.view("page", connection).get(1).unwrap()
+        assert "_json_1" in sent.taken()[-1]
+        assert type(found["body"]) is bytes
+        assert orjson.loads(found["body"])["a"] == [1, None, "ü\n\x01"]
+        (listed,) = cache.view("page", connection).list(id=1)
+        assert listed["body"] == found["body"]
+
+
 def test_a_loader_for_jsonb_alone_gets_jsonb(fresh: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     set_up(fresh, TABLES, PAGE.format(coverage="complete"))
     sent = Sent(monkeypatch)

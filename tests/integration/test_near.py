@@ -6,7 +6,6 @@ libpq sends them.
 """
 
 import os
-import re
 import signal
 import sys
 import threading
@@ -39,6 +38,7 @@ from tests.fixtures.fix_shop import (
     define,
     in_threads,
 )
+from tests.fixtures.fix_wire import Wire
 
 BOUND = 10
 HIT, MISS, STALE, BYPASS, NEAR = Origin.HIT, Origin.MISS, Origin.STALE, Origin.BYPASS, Origin.NEAR
@@ -54,30 +54,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-class Wire:
-    """What an engine's connections send and get, as libpq writes it down."""
-
-    def __init__(self, engine: Engine, directory: Path) -> None:
-        self._directory = directory
-        self._seen = 0
-        event.listen(engine, "connect", self._trace)
-
-    def _trace(self, raw: psycopg.Connection[Any], _record: object) -> None:
-        # libpq closes the file that it writes to.
-        log = os.open(self._directory / f"{raw.info.backend_pid}", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
-        raw.pgconn.trace(log)
-
-    def all_trips(self) -> int:
-        """Round trips so far; each ends with the server being ready again."""
-        logs = [log.read_text("utf-8", "replace") for log in self._directory.iterdir()]
-        return sum(len(re.findall(r"\tReadyForQuery\t", log)) for log in logs)
-
-    def trips(self) -> int:
-        """Round trips since the last time."""
-        before, self._seen = self._seen, self.all_trips()
-        return self._seen - before
 
 
 @pytest.fixture
