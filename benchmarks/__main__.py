@@ -63,7 +63,12 @@ def main() -> int:
     if bench.smoke:
         print(f"{len(results)} results of {len(arguments.only)} groups; a smoke run has no figures")
         return 0
+    for table in results:
+        # How fast each is, and beside it how often it hit, what was written, and how often it was wrong.
+        if isinstance(table, Table) and table.name == compare.TABLE:
+            _print(table)
     _print(report.bar_table(bars))
+    print(report.about_line(about))
     for reason in bench.left_out:
         print(f"left out: {reason}")
     if set(arguments.only) != set(GROUPS):

@@ -20,6 +20,7 @@ from benchmarks.clock import Times, compare
 from benchmarks.stage import House
 from meshcache_pg.driver import driver
 from meshcache_pg.meshhook import WorkflowRepository
+from meshcache_pg.meshhook.rows import RunCard, WorkflowCard, WorkflowDefinition
 
 VIEW: Final = "workflow_definition"
 # Keys that are read, each cached.
@@ -60,6 +61,7 @@ def run(bench: Bench, house: House) -> Iterator[Result]:
             Goal(1.15),
         )
     yield _throughput(bench, house, keys)
+    yield _page(bench, house, keys)
 
 
 def chosen(bench: Bench, connection: Connection) -> list[UUID]:
@@ -106,6 +108,43 @@ def floor(house: House, raw: psycopg.Connection[Any], connection: Connection) ->
         return cursor.execute(statement, key, prepare=True).fetchone()
 
     return ask
+
+
+def _page(bench: Bench, house: House, keys: list[tuple[Any, ...]]) -> Table:
+    """What a page of one workflow shows, of three views: read one after the other, and together."""
+    cache = house.stage.cache
+    newest: dict[str, Any] = {"order_by": ("-created_at", "-id"), "limit": 20}
+    views = (("workflow_definition", WorkflowDefinition), ("workflow_card", WorkflowCard))
+    with house.stage.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        set_json_loads(orjson.loads, driver(connection))
+
+        def alone(key: UUID) -> list[Any]:
+            found: list[Any] = [cache.view(name, connection, row).get(key) for name, row in views]
+            return [*found, cache.view("run_card", connection, RunCard).list(workflow_id=key, **newest)]
+
+        def together(key: UUID) -> list[Any]:
+            with cache.together(connection) as reads:
+                found: list[Any] = [reads.view(name, row).get_later(key) for name, row in views]
+                found.append(reads.view("run_card", RunCard).list_later(workflow_id=key, **newest))
+            return [later.answer for later in found]
+
+        # Which workflows have runs is a matter of chance, and a list of none asks twice.
+        with_runs = [key for key in keys if alone(*key)[2].rows]
+        for key in with_runs[:20]:
+            *documents, runs = zip(alone(*key), together(*key), strict=True)
+            if any(one.value != other.value for one, other in documents) or runs[0].rows != runs[1].rows:
+                raise RuntimeError(f"{key}: read together it is something else")
+        times = compare(bench, {"alone": alone, "together": together}, with_runs, seconds=6)
+    return Table(
+        "page",
+        "A page of one workflow (document, card, the newest 20 runs), in microseconds",
+        ("way", "p50", "p95", "p99", "pages"),
+        [
+            ("one read after the other", *times["alone"].cells, times["alone"].reads),
+            ("in one round trip", *times["together"].cells, times["together"].reads),
+        ],
+        "Over a Unix socket, where a round trip is as short as it can be, outside a transaction.",
+    )
 
 
 def _throughput(bench: Bench, house: House, keys: list[tuple[Any, ...]]) -> Bar:

@@ -53,7 +53,7 @@ def bar_table(bars: Sequence[Bar]) -> Table:
 
 def markdown(about: Mapping[str, Any], results: Sequence[Result], left_out: Sequence[str]) -> str:
     """The measured part of the page."""
-    lines = [_about(about), ""]
+    lines = [about_line(about), ""]
     bars = bar_table([one for one in results if isinstance(one, Bar)])
     for table in (bars, *(one for one in results if isinstance(one, Table))):
         lines += [f"### {table.title}", "", *_rows(table), ""]
@@ -92,7 +92,8 @@ def _cell(cell: str | float) -> str:
     return cell.replace("|", "\\|") if isinstance(cell, str) else f"{cell:,}"
 
 
-def _about(about: Mapping[str, Any]) -> str:
+def about_line(about: Mapping[str, Any]) -> str:
+    """Machine, versions, and what was asked for, in one line."""
     packages = ", ".join(f"{name} {version}" for name, version in about["packages"].items())
     return (
         f"PostgreSQL {about['postgresql']}, Python {about['python']}, {packages}; {about['processor']}, "

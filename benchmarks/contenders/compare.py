@@ -24,6 +24,9 @@ from benchmarks.contenders.write_through import WriteThrough
 
 KEYS: Final = 1_000
 
+# The name of their table.
+TABLE: Final = "contenders"
+
 _COLUMNS: Final = (
     "contender",
     "p50 µs",
@@ -93,7 +96,7 @@ def _table(times: dict[str, Times], counts: dict[str, Counts], keys: int) -> Tab
             " Where none was stale, there are with 95 % confidence fewer per million than (rule of three): "
             f"{', '.join(exact)}."
         )
-    return Table("contenders", "The same row by key, cached in the usual ways", _COLUMNS, rows, note)
+    return Table(TABLE, "The same row by key, cached in the usual ways", _COLUMNS, rows, note)
 
 
 def _row(title: str, times: Times, counts: Counts | None) -> list[str | float | int]:
