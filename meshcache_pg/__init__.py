@@ -8,12 +8,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from meshcache_pg.answers import MISSING, Listing, Origin, Result
     from meshcache_pg.bound_view import BoundView
     from meshcache_pg.cache import MeshCache
     from meshcache_pg.catalog import suspended
     from meshcache_pg.definition import Definition, load, parse
     from meshcache_pg.near import NearCounts, NearView
-    from meshcache_pg.repository import MISSING, Listing, Origin, Result
     from meshcache_pg.settings import Settings
     from meshcache_pg.together import Later, LaterView, Together
 
@@ -47,10 +47,10 @@ _HOMES = {
     "parse": "definition",
     "NearCounts": "near",
     "NearView": "near",
-    "MISSING": "repository",
-    "Listing": "repository",
-    "Origin": "repository",
-    "Result": "repository",
+    "MISSING": "answers",
+    "Listing": "answers",
+    "Origin": "answers",
+    "Result": "answers",
     "Settings": "settings",
     "suspended": "catalog",
     "Later": "together",

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from sqlalchemy import Connection
 
 from meshcache_pg import repository
+from meshcache_pg.answers import MISSING, Listing, Origin, Read, Result, age
 from meshcache_pg.definition import Definition
 from meshcache_pg.making import Make, maker
-from meshcache_pg.repository import MISSING, Listing, Origin, Read, Result
 from meshcache_pg.statements import Target
 
 if TYPE_CHECKING:
@@ -56,9 +56,7 @@ class BoundView(Generic[T]):
             counts.add(target.name, Origin.HIT)
             if counts.is_due:
                 self._cache.flush()
-            return Result(
-                maker(target.name, self._make, target.columns)(hit), Origin.HIT, repository.age(hit[-1])
-            )
+            return Result(maker(target.name, self._make, target.columns)(hit), Origin.HIT, age(hit[-1]))
         read = repository.get(self._connection, target, key)
         if hit is not None:
             # The view was applied anew: its hits have other columns now.

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from meshcache_pg import catalog, explain, health, install, live_check, maintenance, migrate, repository
 from meshcache_pg.after_reads import AfterReads
+from meshcache_pg.answers import Read
 from meshcache_pg.bound_view import BoundView
 from meshcache_pg.catalog import InstalledView, Step
 from meshcache_pg.database import make_engine, translated
@@ -160,11 +161,6 @@ class MeshCache:
         """A block whose reads go to the database in one round trip when it ends, on the caller's Connection
         or Session.
 
-            with cache.together(connection) as reads:
-                page = reads.view("customer_page", CustomerPage).get_later(5)
-                orders = reads.view("order_card").list_later(customer_id=5, order_by=("-id",), limit=3)
-            print(page.answer, orders.answer)
-
         Each is answered as by `BoundView`, under READ COMMITTED and outside of transactions in a snapshot of
         its own, and what the cache cannot answer at once is read after it, one by one.
         """
@@ -196,7 +192,7 @@ class MeshCache:
         self._targets.pop(name, None)
 
     def after_read(
-        self, target: Target, read: repository.Read, missed: Sequence[Sequence[Any]], *, closed: bool
+        self, target: Target, read: Read, missed: Sequence[Sequence[Any]], *, closed: bool
     ) -> None:
         """Fill what a read did not find, open a cache that it found `closed`, flush counters that are due.
         Never raises, never waits for long.

@@ -9,13 +9,10 @@ same statement on whichever server a pooler leads to, and one that was deallocat
 again.
 """
 
-import hashlib
-import re
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache
-from itertools import count
 from typing import Any, Final, NamedTuple
 
 import psycopg
@@ -25,6 +22,8 @@ from psycopg.adapt import PyFormat
 from psycopg.pq import ConnStatus, ExecStatus, Format, PipelineStatus, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
 from psycopg.waiting import Ready, Wait
+
+from meshcache_pg.numbered import Statement, numbered, told
 
 # What puts one message into the pipeline.
 Send = Callable[[PGconn], object]
@@ -45,13 +44,6 @@ _CORRECTIONS: Final = 2
 # As if it had been executed so often that it has to be prepared, whatever the threshold is.
 _AT_ONCE: Final = 1 << 30
 
-# The types of values that lose something as text: cast to a type without a zone it would just drop the zone.
-_WITH_ZONE: Final = frozenset(
-    oid
-    for name in ("timestamptz", "timetz")
-    for oid in (psycopg.postgres.types[name].oid, psycopg.postgres.types[name].array_oid)
-)
-
 # Texts of statements that one process keeps.
 _KEPT: Final = 1024
 
@@ -59,14 +51,6 @@ _HAS_PIPELINES: Final = psycopg.Pipeline.is_supported()
 
 # Where the connection object carries its Session: it lives as long, and nothing else has to be looked up.
 _ATTRIBUTE: Final = "_meshcache_session"
-
-
-class _Statement(NamedTuple):
-    """The text with numbered parameters, their types (0: the server infers it), and a digest of both."""
-
-    text: bytes
-    types: tuple[int, ...]
-    digest: bytes
 
 
 class Question(NamedTuple):
@@ -80,7 +64,7 @@ class Question(NamedTuple):
 class _Bound(NamedTuple):
     """A question as it is sent, and who makes the values of its answer."""
 
-    statement: _Statement
+    statement: Statement
     parameters: Sequence[Any] | None
     result_format: Format
     transformer: Transformer
@@ -120,24 +104,20 @@ def ask(raw: psycopg.Connection[Any], statement: str, values: Sequence[Any], *, 
     """
     session = session_of(raw)
     bound = _bind(session, raw, statement, values, binary=binary)
-    numbered = bound.statement
+    digest = bound.statement.digest
     result: PGresult | None = None
     corrected = 0
     while result is None:
-        name, is_new = session.look_up(raw, numbered.digest)
+        name, is_new = session.look_up(raw, digest)
         try:
             result = _ask(raw, bound, name, is_new=is_new)
         except errors.DatabaseError as error:
             corrected += 1
-            if (
-                name is None
-                or corrected > _CORRECTIONS
-                or not session.correct(numbered.digest, error, is_new=is_new)
-            ):
+            if name is None or corrected > _CORRECTIONS or not session.correct(digest, error, is_new=is_new):
                 raise
         else:
             if is_new:
-                session.made(raw, numbered.digest)
+                session.made(raw, digest)
     return _answer(session, bound, result)
 
 
@@ -174,9 +154,9 @@ def _bind(
     types: tuple[int, ...] = ()
     if values:
         parameters = transformer.dump_sequence(values, _as_text(len(values)))
-        types = _told(transformer.types or ())
-    numbered = _numbered(statement, transformer.encoding, types)
-    return _Bound(numbered, parameters, Format.BINARY if binary else Format.TEXT, transformer)
+        types = told(transformer.types or ())
+    text = numbered(statement, transformer.encoding, types)
+    return _Bound(text, parameters, Format.BINARY if binary else Format.TEXT, transformer)
 
 
 def _answer(session: "Session", bound: _Bound, result: PGresult) -> Answer:
@@ -188,7 +168,7 @@ def _answer(session: "Session", bound: _Bound, result: PGresult) -> Answer:
     return Answer(rows, result, transformer.encoding)
 
 
-def _prepares(name: bytes, statement: _Statement) -> Send:
+def _prepares(name: bytes, statement: Statement) -> Send:
     return lambda pgconn: pgconn.send_prepare(name, statement.text, statement.types)
 
 
@@ -204,12 +184,6 @@ def _executes(name: bytes | None, bound: _Bound) -> Send:
 @lru_cache(_KEPT)
 def _as_text(values: int) -> list[PyFormat]:
     return [PyFormat.TEXT] * values
-
-
-@lru_cache(_KEPT)
-def _told(types: tuple[int, ...]) -> tuple[int, ...]:
-    """What the server is told of the types of values: of most of them nothing."""
-    return tuple(oid if oid in _WITH_ZONE else 0 for oid in types)
 
 
 class Session:
@@ -300,15 +274,6 @@ def session_of(raw: psycopg.Connection[Any]) -> Session:
         session = Session()
         setattr(raw, _ATTRIBUTE, session)
     return session
-
-
-@lru_cache(_KEPT)
-def _numbered(statement: str, encoding: str, types: tuple[int, ...]) -> _Statement:
-    numbers = count(1)
-    text = re.sub("%(.)", lambda found: f"${next(numbers)}" if found[1] == "s" else "%", statement)
-    encoded = text.encode(encoding)
-    named = encoded + repr(types).encode()
-    return _Statement(encoded, types, hashlib.sha256(named).hexdigest()[:32].encode())
 
 
 @lru_cache(_KEPT)

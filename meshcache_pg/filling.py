@@ -7,7 +7,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
 
-from meshcache_pg.repository import Origin
+from meshcache_pg.answers import Origin
 
 
 class Budget:

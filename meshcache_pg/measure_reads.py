@@ -19,11 +19,11 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from meshcache_pg import repository, statements
+from meshcache_pg.answers import Origin
 from meshcache_pg.conditions import Column, ResolvedDependency, columns_of, pairs
 from meshcache_pg.database import execute_ddl
 from meshcache_pg.driver import driver, run
 from meshcache_pg.patience import LONGEST_MS
-from meshcache_pg.repository import Origin
 from meshcache_pg.resolve import table_columns
 from meshcache_pg.sql import Identifier, trusted
 from meshcache_pg.sql import text as sql_text

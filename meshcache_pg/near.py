@@ -23,13 +23,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from weakref import WeakSet
 
+from meshcache_pg.answers import Result
 from meshcache_pg.definition import Definition
 from meshcache_pg.errors import ConfigurationError, DefinitionError
 from meshcache_pg.headers import parse_duration
 from meshcache_pg.making import Make
 from meshcache_pg.near_entries import Entries, Entry, Key
 from meshcache_pg.near_reads import FAILURES, Reader
-from meshcache_pg.repository import Result
 
 if TYPE_CHECKING:
     from meshcache_pg.cache import MeshCache

@@ -11,7 +11,7 @@ from heapq import nlargest
 from itertools import count
 from typing import Any, Final, Generic, TypeVar
 
-from meshcache_pg.repository import Result
+from meshcache_pg.answers import Result
 from meshcache_pg.statements import Target
 
 T = TypeVar("T")

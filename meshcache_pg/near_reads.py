@@ -16,11 +16,11 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from meshcache_pg import repository
+from meshcache_pg.answers import MISSING, Origin, Read, Result
 from meshcache_pg.definition import Definition
 from meshcache_pg.errors import ConnectionFailed, DefinitionError, MeshcacheError
 from meshcache_pg.making import Make, maker
 from meshcache_pg.near_entries import Entry, Key
-from meshcache_pg.repository import MISSING, Origin, Read, Result
 from meshcache_pg.statements import Target
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from sqlalchemy import Connection
 
 from meshcache_pg import repository
+from meshcache_pg.answers import Listing, Read, Result
 from meshcache_pg.bound_view import BoundView
 from meshcache_pg.definition import Definition
 from meshcache_pg.exchange import Answer, Question
 from meshcache_pg.making import Make, Row
-from meshcache_pg.repository import Listing, Read, Result
 
 if TYPE_CHECKING:
     from meshcache_pg.cache import MeshCache

@@ -5,8 +5,8 @@ from uuid import UUID
 
 from benchmarks.contenders.application import Change, connect
 from benchmarks.contenders.contender import Contender, Stage
+from meshcache_pg.answers import Missing, Origin
 from meshcache_pg.meshhook import WorkflowDefinition, WorkflowRepository
-from meshcache_pg.repository import Missing, Origin
 from meshcache_pg.timing import batches
 
 # More than one fill takes would be left to the next reader.

@@ -10,10 +10,10 @@ from meshcache_pg.cli.run import Run, WrongUsage, find
 from meshcache_pg.cli.values import age, cell, counted, duration, moment
 
 if TYPE_CHECKING:
+    from meshcache_pg.answers import Result
     from meshcache_pg.cache import MeshCache
     from meshcache_pg.catalog import InstalledView
     from meshcache_pg.health import Verification, ViewStats
-    from meshcache_pg.repository import Result
 
 FAILED, DRIFT = 1, 4
 

@@ -6,6 +6,7 @@ from typing import Any, Final, LiteralString
 
 from sqlalchemy import Connection
 
+from meshcache_pg.answers import Listing, Result
 from meshcache_pg.cache import MeshCache
 from meshcache_pg.meshhook import (
     NodeConfig,
@@ -22,7 +23,6 @@ from meshcache_pg.meshhook import (
     WorkflowRepository,
     WorkflowStats,
 )
-from meshcache_pg.repository import Listing, Result
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,13 +17,13 @@ from psycopg import sql
 from psycopg.rows import tuple_row
 from sqlalchemy import Connection, text
 
+from meshcache_pg.answers import Origin
 from meshcache_pg.bound_view import BoundView
 from meshcache_pg.demo.cases import Case, cases
 from meshcache_pg.demo.report import Tick
 from meshcache_pg.demo.stage import Stage
 from meshcache_pg.making import Row, maker
 from meshcache_pg.meshhook import definition
-from meshcache_pg.repository import Origin
 from meshcache_pg.sql import trusted
 from meshcache_pg.timing import batches, in_turns, word
 

@@ -11,13 +11,13 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
+from meshcache_pg.answers import Listing, Origin
 from meshcache_pg.demo.cases import Case, cases
 from meshcache_pg.demo.reads import source_read
 from meshcache_pg.demo.report import Tick
 from meshcache_pg.demo.stage import Stage
 from meshcache_pg.health import Verification
 from meshcache_pg.meshhook import RunState, WorkflowCard, WorkflowDefinition, pack, sample
-from meshcache_pg.repository import Listing, Origin
 
 
 @dataclass(frozen=True, slots=True)

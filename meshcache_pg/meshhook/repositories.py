@@ -21,6 +21,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
+from meshcache_pg.answers import Listing, Result
 from meshcache_pg.bound_view import BoundView
 from meshcache_pg.cache import MeshCache
 from meshcache_pg.meshhook.pack import definition
@@ -35,7 +36,6 @@ from meshcache_pg.meshhook.rows import (
     WorkflowDefinition,
     WorkflowStats,
 )
-from meshcache_pg.repository import Listing, Result
 
 T = TypeVar("T")
 

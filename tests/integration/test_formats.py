@@ -8,8 +8,8 @@ from psycopg.types.string import TextLoader
 from sqlalchemy import Connection, text
 
 from meshcache_pg import MeshCache
+from meshcache_pg.answers import Origin
 from meshcache_pg.driver import is_binary
-from meshcache_pg.repository import Origin
 from tests.fixtures.fix_cache import set_up
 from tests.fixtures.fix_db import Database
 

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import Connection, text
 
 from meshcache_pg import MeshCache, repository, statements
+from meshcache_pg.answers import Origin
 from meshcache_pg.errors import DefinitionError
-from meshcache_pg.repository import Origin
 from meshcache_pg.statements import Shape, Target
 from tests.fixtures.fix_shop import CITY_LIST, ORDER_CARD, SHOP, SKU_SALES, Shop
 

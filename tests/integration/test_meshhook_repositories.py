@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from meshcache_pg import MeshCache, Origin, Settings, parse
+from meshcache_pg.answers import Listing, Result
 from meshcache_pg.errors import DefinitionError, InvalidKey
 from meshcache_pg.meshhook import (
     NodeConfig,
@@ -40,7 +41,6 @@ from meshcache_pg.meshhook import (
     pack,
     sample,
 )
-from meshcache_pg.repository import Listing, Result
 from tests.fixtures.fix_db import Database
 from tests.fixtures.fix_meshhook import add_sample
 from tests.fixtures.fix_templates import Templates

@@ -1,7 +1,7 @@
 """The budget of fills and the counters, with a clock that the test moves."""
 
+from meshcache_pg.answers import Origin
 from meshcache_pg.filling import Budget, Counts
-from meshcache_pg.repository import Origin
 
 
 class Clock:

@@ -7,8 +7,8 @@ import psycopg
 from sqlalchemy import Connection
 
 from meshcache_pg import MeshCache, catalog, migrate
+from meshcache_pg.answers import Result
 from meshcache_pg.definition import Definition
-from meshcache_pg.repository import Result
 from tests.consistency.checker import Checker, NotExact
 from tests.consistency.harness.answers import Answer, AnswersReader, Key, Row
 from tests.consistency.harness.changer import Changer
