@@ -348,8 +348,13 @@ begin
     loop
         v_text := meshcache._try_check_source(v_id);
         if v_text is not null then
-            v_differences := v_differences || pg_catalog.jsonb_build_object(
-                (select s.relation::text from meshcache.source_table as s where s.id = v_id), v_text
+            -- Who was busy with it may have dropped it since.
+            v_differences := v_differences || coalesce(
+                (
+                    select pg_catalog.jsonb_build_object(s.relation::text, v_text)
+                    from meshcache.source_table as s where s.id = v_id
+                ),
+                '{}'
             );
         end if;
         commit;
@@ -361,8 +366,12 @@ begin
         perform meshcache._begin_step();
         v_text := meshcache._check_view(v_id);
         if v_text is not null then
-            v_differences := v_differences || pg_catalog.jsonb_build_object(
-                (select v.name from meshcache.cached_view as v where v.id = v_id), v_text
+            v_differences := v_differences || coalesce(
+                (
+                    select pg_catalog.jsonb_build_object(v.name, v_text)
+                    from meshcache.cached_view as v where v.id = v_id
+                ),
+                '{}'
             );
         end if;
         commit;

@@ -136,3 +136,25 @@ def test_definitions_are_changed_under_read_committed(bare_shop: Shop, level: st
         catalog.suspend(connection, ["orders"])
     bare_shop.refresh("order_card")
     bare_shop.check("order_card")
+
+
+def test_a_source_that_is_dropped_while_it_is_looked_at(shop: Shop) -> None:
+    """Who was busy with a table when a sweep wanted to mend it had perhaps just dropped its last view."""
+    shop.run(
+        "create table spare (id integer)",
+        "insert into meshcache.source_table (relation) values ('spare')",
+        """
+        create or replace function meshcache._try_check_source(p_source_id integer) returns text
+        language plpgsql as $$
+        begin
+            delete from meshcache.source_table as s
+            where s.id = p_source_id and s.relation = 'spare'::regclass;
+            return case when found then 'partitions changed, table busy' end;
+        end $$
+        """,
+    )
+    assert shop.value("select count(*) from meshcache.source_table where relation = 'spare'::regclass") == 1
+    report = shop.sweep()
+    assert shop.value("select count(*) from meshcache.source_table where relation = 'spare'::regclass") == 0
+    assert (report["state"], report["differences"]) == ("done", {})
+    shop.check()
