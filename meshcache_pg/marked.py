@@ -10,7 +10,7 @@ from typing import Final
 from psycopg import sql
 
 from meshcache_pg.conditions import Column, columns_of, joined
-from meshcache_pg.sql import compose
+from meshcache_pg.sql import compose, trusted
 
 # A btree row has at most 2,704 bytes (a third of a page, PostgreSQL manual, 11.2), and a mark has an xid
 # beside its value.
@@ -100,6 +100,26 @@ def rows_differ(matter: Sequence[Column] | None) -> sql.Composed:
     return compose("mark_functions", "differ", **images)
 
 
+def as_declared(marks: Sequence[MarkTable], row: str) -> sql.Composed:
+    """That the columns of a row still have the types that its functions were made for: not a condition, but
+    something that is understood of no other type. Columns that are compared as records may have any type.
+    """
+    relied = [c for mark in marks for c in (*mark.columns, *filter(_by_value, mark.matter or ()))]
+    same = [
+        compose("mark_functions", "same_type", value=sql.Identifier(row, name), type=sql.SQL(trusted(type_)))
+        for name, type_ in dict.fromkeys((column.name, column.type) for column in relied)
+    ]
+    return compose("mark_functions", "as_declared", same=joined(same))
+
+
+def _is_text(column: Column) -> bool:
+    return column.type == "text" or _VARCHAR.fullmatch(column.type) is not None
+
+
+def _by_value(column: Column) -> bool:
+    return column.type in _PLAIN or _is_text(column)
+
+
 def differ(values: Sequence[tuple[Column, sql.Composable, sql.Composable]]) -> sql.Composed:
     """Whether the old and the new value of any of these columns differ as they are stored, however its type
     compares them.
@@ -109,7 +129,7 @@ def differ(values: Sequence[tuple[Column, sql.Composable, sql.Composable]]) -> s
     for column, old, new in values:
         if column.type in _PLAIN:
             tests.append(compose("mark_functions", "value_differs", o_value=old, n_value=new))
-        elif column.type == "text" or _VARCHAR.fullmatch(column.type):
+        elif _is_text(column):
             # Of whatever collation the column is: some take different texts for equal.
             o_text, n_text = (sql.SQL('{}::text collate "C"').format(value) for value in (old, new))
             tests.append(compose("mark_functions", "value_differs", o_value=o_text, n_value=n_text))

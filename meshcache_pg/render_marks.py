@@ -1,6 +1,7 @@
 """The mark tables and trigger functions of one source table as SQL text: the writers' side of render.py."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 from psycopg import sql
@@ -9,6 +10,7 @@ from meshcache_pg.conditions import Column, pairs
 from meshcache_pg.marked import (
     MarkedSource,
     MarkTable,
+    as_declared,
     identifiers,
     known,
     names,
@@ -149,7 +151,10 @@ def _row_read(mark: MarkTable, row: str) -> sql.Composed:
     ]
     reads.append(
         compose(
-            "mark_functions", "row_unmarkable", unmarkable=unmarkable(mark, identifiers(row, mark.columns))
+            "mark_functions",
+            "row_unmarkable",
+            unmarkable=unmarkable(mark, identifiers(row, mark.columns)),
+            as_declared=as_declared([replace(mark, matter=None)], row),
         )
     )
     return _lines(iter(reads))

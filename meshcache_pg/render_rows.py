@@ -8,7 +8,7 @@ from typing import Final
 from psycopg import sql
 
 from meshcache_pg.conditions import Column, joined
-from meshcache_pg.marked import MarkTable, differ, names, rows_differ, unmarkable
+from meshcache_pg.marked import MarkTable, as_declared, differ, names, rows_differ, unmarkable
 from meshcache_pg.sql import compose, trusted
 
 # The versions of the row that a statement has to tell, and where they are: only one old and one new row make
@@ -49,6 +49,7 @@ def one_row(marks: Sequence[MarkTable], event: str) -> dict[str, sql.Composable]
             targets=joined([target for target, _ in read], ", "),
             values=joined([value for _, value in read], ", "),
             rows=_ROWS[event],
+            as_declared=as_declared(marks, _VERSIONS[event][0]),
         )
         if marks
         else sql.SQL("null;"),

@@ -59,7 +59,16 @@ $mark$
 insert into meshcache.wildcard_mark (source_id) values ({source_id}) on conflict do nothing;
 
 -- part: one_row
-select {values} into strict {targets} from {rows};
+select {values} into strict {targets} from {rows} where {as_declared};
+
+-- part: as_declared
+-- What a view reads keeps its type; what only the body of a function reads may be given another one, whose "=" means
+-- something else, and whose values a mark has no room for. Then this is an error when the statement is planned anew,
+-- and one wildcard says more than enough. It costs nothing later: the planner drops what is never reached.
+case when true then true else {same} end
+
+-- part: same_type
+array_eq(array[{value}], array[null::{type}])
 
 -- part: row_variable
 {value} {type};
@@ -120,7 +129,7 @@ $mark$
 {array} := array_append({array}, {value});
 
 -- part: row_unmarkable
-v_wildcard := v_wildcard or coalesce({unmarkable}, false);
+v_wildcard := v_wildcard or not {as_declared} or coalesce({unmarkable}, false);
 
 -- part: row_flush
 insert into meshcache.wildcard_mark (source_id) values {views} on conflict do nothing;

@@ -156,3 +156,51 @@ from item as i where i.place is not null group by i.place
         }
         assert {c: n for c, n in found.items() if n} == wanted, change
         exact(connection)
+
+
+@pytest.mark.parametrize("role", ["origin", "replica"])
+@pytest.mark.parametrize("target", ["item", "item_1"])
+def test_a_column_of_another_type_that_only_a_function_reads(fresh: Database, target: str, role: str) -> None:
+    """The server keeps the type of what a view reads, not of what the text of a function says."""
+    connection = set_up(
+        fresh,
+        """
+        create table owner (id integer primary key);
+        create table item (
+            id integer, kind integer default 1, price integer, owner integer, primary key (id, kind)
+        ) partition by list (kind);
+        create table item_1 partition of item for values in (1);
+        insert into owner values (1), (2);
+        insert into item values (1, 1, 1, 1), (2, 1, 1, 2);
+        create function prices(p_owner integer) returns text language plpgsql stable as $$
+        begin
+            return (select string_agg(i.price::text, ' ' order by i.id) from public.item as i
+            where floor(i.owner) = p_owner);
+        end
+        $$;
+        """,
+        """
+-- name: card
+-- key: id
+-- coverage: complete
+-- allow: functions
+-- depends: owner(id) = (id)
+-- depends: item(owner) = (id) columns (id, owner, price)
+select o.id, prices(o.id) as prices from owner as o
+""",
+    )
+    assert exact(connection).origins["hit"] == 2
+    changes: tuple[LiteralString, ...] = (
+        "update {} set price = 1.00 where id = 1",
+        "update {} set owner = 1.4 where id = 2",
+        "update {} set owner = 1.6, price = 1.0 where id = 2",
+        "insert into {} (id, price, owner) values (3, 3, 1.7)",
+        "delete from {} where id = 3",
+    )
+    connection.execute("alter table item alter column price type numeric, alter column owner type numeric")
+    for change in changes:
+        connection.execute("call meshcache.sweep()")
+        connection.execute(sql.SQL("set session_replication_role = {}").format(sql.SQL(role)))
+        connection.execute(sql.SQL(change).format(sql.Identifier(target)))
+        connection.execute("reset session_replication_role")
+        exact(connection)
