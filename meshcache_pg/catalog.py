@@ -118,6 +118,11 @@ def plan(connection: Connection, definitions: Sequence[Definition], *, prune: bo
         elif connection.scalar(text(query("install", "unguarded_sources")), {"view_id": view.id}):
             reason = "a source table has become part of a partition or inheritance tree"
             steps.append(Step("repair", definition.name, reason, definition))
+        elif retyped := connection.execute(
+            text(query("install", "retyped_marks")), {"view_id": view.id}
+        ).one_or_none():
+            reason = f"{retyped.source_table}.{retyped.name} has another type than its marks"
+            steps.append(Step("repair", definition.name, reason, definition))
         elif underlying.changed(connection, view.id):
             reason = "a view, function or type that it rests on was changed"
             steps.append(Step("repair", definition.name, reason, definition))
@@ -132,7 +137,11 @@ def plan(connection: Connection, definitions: Sequence[Definition], *, prune: bo
             )
     with translated():
         damaged = connection.scalars(text(query("catalog", "damaged_sources"))).all()
+        outdated = set(sources.outdated(connection)) - set(damaged)
     steps += [Step("repair", name, "mark triggers or partitions are not as installed") for name in damaged]
+    steps += [
+        Step("repair", name, "mark triggers are not as they would be made now") for name in sorted(outdated)
+    ]
     return steps
 
 

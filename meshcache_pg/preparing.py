@@ -103,8 +103,15 @@ def _prepare_view(connection: Connection, begun: Prepared, whole: Collection[int
         columns=columns,
         dependencies=dependencies,
         hidden=hidden,
-        rests=underlying.find(connection, oid),
+        rests=underlying.find(connection, oid).reading(_read_by_functions(definition, dependencies)),
     )
+
+
+def _read_by_functions(definition: Definition, dependencies: Sequence[ResolvedDependency]) -> Collection[int]:
+    """The tables that the functions of a definition may read. What they read of them only its author knows,
+    and the server lets anybody change it.
+    """
+    return {d.source_id for d in dependencies} if "functions" in definition.allow else ()
 
 
 def _with_key(connection: Connection, begun: Prepared, settings: Settings, *, check_data: bool) -> Prepared:

@@ -15,6 +15,7 @@ from sqlalchemy.engine import Row
 from meshcache_pg import render_marks
 from meshcache_pg.conditions import Column, ResolvedDependency
 from meshcache_pg.database import execute_all, execute_ddl
+from meshcache_pg.errors import DefinitionError
 from meshcache_pg.marked import MarkedSource, MarkTable
 from meshcache_pg.patience import Patience
 from meshcache_pg.placing import CORE
@@ -36,7 +37,10 @@ def strict_columns(connection: Connection, found: ResolvedDependency) -> list[st
 
 
 def with_marks(connection: Connection, found: ResolvedDependency) -> ResolvedDependency:
-    """One dependency with the ids of its source and its mark table, which are made where they are new."""
+    """One dependency with the ids of its source and its mark table, which are made where they are new.
+
+    Raises DefinitionError where there is a mark table of the types that the columns had before.
+    """
     source_id: int = connection.execute(text(_q("ensure_source")), {"oid": found.source_id}).scalar_one()
     mark_id: int | None = None
     if found.columns:
@@ -44,12 +48,28 @@ def with_marks(connection: Connection, found: ResolvedDependency) -> ResolvedDep
             text(_q("ensure_mark")), {"source_id": source_id, "columns": list(found.columns)}
         ).one()
         mark_id = row.id
-        if row.is_new:
-            columns = table_columns(connection, found.source_id)
-            marked = [columns[name] for name in found.columns]
+        columns = table_columns(connection, found.source_id)
+        marked = [columns[name] for name in found.columns]
+        if row.oid is None:
             execute_all(connection, render_marks.mark_table(row.id, marked))
             connection.execute(text(_q("reserve_pages")), {"mark_table": f"meshcache.mark_{row.id}"})
+        else:
+            _check_types(found, marked, table_columns(connection, row.oid))
     return replace(found, source_id=source_id, mark_id=mark_id)
+
+
+def _check_types(found: ResolvedDependency, marked: Sequence[Column], of_marks: Mapping[str, Column]) -> None:
+    """Refuse a mark table that cannot hold the values any more. Others may still read it: it is made anew
+    when none of them does.
+    """
+    table = found.relation.name
+    for column in marked:
+        before = of_marks[column.name].type if column.name in of_marks else "gone"
+        if column.type != before:
+            raise DefinitionError(
+                f"{table}.{column.name} is {column.type}, and its marks are {before}",
+                hint=f"Run meshcache suspend {table}, then meshcache resume, in one maintenance window.",
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +101,13 @@ def find_work(connection: Connection) -> Work:
         functions,
         unused,
     )
+
+
+def outdated(connection: Connection) -> list[str]:
+    """The source tables whose trigger functions are not those that would be made now, as after a column was
+    given another type. Locks nothing.
+    """
+    return [state.name for state in find_work(connection).states if state.used and state.present]
 
 
 def carry_out(connection: Connection, work: Work, patience: Patience) -> None:
@@ -118,13 +145,16 @@ def _functions(connection: Connection, states: Sequence[Row[Any]]) -> dict[int, 
     keys = primary_keys(connection, oids)
     marks: dict[int, list[MarkTable]] = {state.id: [] for state in states}
     oid_of = {state.id: state.oid for state in states}
-    for row in connection.execute(text(_q("source_marks")), {"source_ids": list(marks)}):
+    rows = connection.execute(text(_q("source_marks")), {"source_ids": list(marks)}).all()
+    of_marks = columns_of_tables(connection, [row.oid for row in rows if row.oid is not None])
+    for row in rows:
         of_table = columns[oid_of[row.source_id]]
         # A column that was renamed or dropped since: its name makes the function leave wildcards, which is
-        # right until the view is replaced; a function without it would leave nothing.
+        # right until the view is replaced; a function without it would leave nothing. So does one that has
+        # another type than its marks.
         marked, matter = (
-            tuple(of_table.get(name, Column(name, "text")) for name in names)
-            for names in (row.columns, row.matter or ())
+            tuple(types.get(name, Column(name, "text")) for name in names)
+            for types, names in ((of_marks.get(row.oid, of_table), row.columns), (of_table, row.matter or ()))
         )
         marks[row.source_id].append(
             MarkTable(row.id, marked, matter if row.matter is not None else None, frozenset(row.strict))

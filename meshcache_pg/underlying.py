@@ -1,11 +1,12 @@
 """Finds what the answer of a SELECT follows from beside the rows of tables: functions and views of the
-application, the columns of a row that is read whole (`to_jsonb(t)`), expressions of generated columns, the
-labels of an enumeration that is turned into text. No trigger fires when one of them changes, so readers
-compare their versions in the catalog.
+application, the columns of a row that is read whole (`to_jsonb(t)`) or by a function, expressions of
+generated columns, the labels of an enumeration that is turned into text. No trigger fires when one of them
+changes, so readers compare their versions in the catalog.
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from typing import Final
 
 from sqlalchemy import Connection, text
@@ -24,12 +25,16 @@ def _q(name: str) -> str:
 @dataclass(frozen=True, slots=True)
 class Underlying:
     """Oids of all that a view rests on: of functions, of relations (views, composite types, the tables of
-    generated columns and of rows read whole), and of enumerations.
+    generated columns, of rows read whole, and those that functions read), and of enumerations.
     """
 
     functions: frozenset[int]
     relations: frozenset[int]
     labels: frozenset[int]
+
+    def reading(self, tables: Collection[int]) -> "Underlying":
+        """The same with the columns of these tables."""
+        return replace(self, relations=self.relations.union(tables))
 
     @property
     def objects(self) -> list[int]:

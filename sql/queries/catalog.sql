@@ -43,7 +43,8 @@ order by v.name;
 select cast(to_regclass(:name) as oid)::bigint;
 
 -- name: readers_of
--- Cached views and rollups that read a table: through views of the application, and as a partition of its parents, too.
+-- Cached views and rollups that read a table: through views of the application, and as a partition of its parents, too;
+-- and what is said to depend on it, because functions read it.
 with recursive relatives (oid) as (
     select cast(:oid as oid)
     union
@@ -64,6 +65,11 @@ where exists (
     where r.oid in (
         to_regclass(format('meshcache.%I', v.name || '_source')), to_regclass(format('meshcache.%I', v.name || '_hits'))
     )
+)
+or exists (
+    select from meshcache.dependency as d
+    inner join meshcache.source_table as s on s.id = d.source_id
+    where d.view_id = v.id and s.relation in (select r.oid from relatives as r)
 )
 order by v.name;
 

@@ -127,15 +127,17 @@ select id from meshcache.source_table where relation = cast(:oid as oid)::regcla
 limit 1;
 
 -- name: ensure_mark
--- The id of a mark table's catalog row, and whether it is new.
+-- The id of a mark table's catalog row, and the oid of the table, null where it has yet to be made.
 with added as (
     insert into meshcache.mark_table (source_id, columns) values (:source_id, :columns)
     on conflict (source_id, columns) do nothing
     returning id
 )
-select id, true as is_new from added
+select id, null as oid from added
 union all
-select id, false from meshcache.mark_table where source_id = :source_id and columns = cast(:columns as text[])
+select m.id, to_regclass(format('meshcache.mark_%s', m.id))::oid::bigint
+from meshcache.mark_table as m
+where m.source_id = :source_id and m.columns = cast(:columns as text[])
 limit 1;
 
 -- name: reserve_pages
@@ -175,7 +177,7 @@ where c.relnamespace = to_regnamespace('meshcache_data') and not coalesce(t.reln
 -- name: source_marks
 -- Everything that the triggers of source tables have to do: their mark tables and the columns that matter.
 select
-    m.source_id, m.id, m.columns,
+    m.source_id, m.id, to_regclass(format('meshcache.mark_%s', m.id))::oid::bigint as oid, m.columns,
     case when bool_or(d.matter_columns is null) then null else (
         select array_agg(distinct x.name order by x.name)
         from meshcache.dependency as e
@@ -296,6 +298,19 @@ where to_regclass(w.name) is null
         inner join meshcache.source_table as s on s.id = d.source_id
         where d.view_id = :view_id and s.relation = to_regclass(w.name)
     );
+
+-- name: retyped_marks
+-- Columns whose values a view is told by, and which have another type now than their marks.
+select s.relation::text as source_table, a.attname as name
+from meshcache.dependency as d
+inner join meshcache.source_table as s on s.id = d.source_id
+inner join meshcache.mark_table as m on m.id = d.mark_id
+inner join pg_attribute as k
+    on k.attrelid = to_regclass(format('meshcache.mark_%s', m.id)) and k.attname = any(m.columns)
+inner join pg_attribute as a on a.attrelid = s.relation and a.attname = k.attname and not a.attisdropped
+where d.view_id = :view_id and (a.atttypid, a.atttypmod) is distinct from (k.atttypid, k.atttypmod)
+order by 1, 2
+limit 1;
 
 -- name: unguarded_sources
 -- Whether a source table has become part of a partition or inheritance tree since its view was made.

@@ -1,8 +1,8 @@
--- What the answer of a cached view follows from beside the rows of tables: functions and views of the application,
--- the columns of rows that are read whole, the expressions of generated columns, types that are turned into text. No
--- trigger fires when one of them changes. Each is a row of the catalog, and a change makes a new version of that row,
--- with another xmin: readers compare (templates/fresh.sql has the same query, because a view must not call functions
--- that its readers have no right on).
+-- What the answer of a cached view follows from beside the rows of tables: functions and views of the application, the
+-- columns of rows that are read whole and of tables that functions read, the expressions of generated columns, types
+-- that are turned into text. No trigger fires when one of them changes. Each is a row of the catalog, and a change
+-- makes a new version of that row, with another xmin: readers compare (templates/fresh.sql has the same query, because
+-- a view must not call functions that its readers have no right on).
 
 create or replace function meshcache._rests_on_as(p_objects oid[])
 returns text[]

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from meshcache_pg import catalog, definition
+from meshcache_pg.errors import DefinitionError
 from tests.consistency.checker import exact
 from tests.fixtures.fix_cache import apply_definitions, refresh, set_up
 from tests.fixtures.fix_db import Database
@@ -26,6 +27,8 @@ create view shown_too as select s.id, s.name from shown as s;
 create function called(text) returns text immutable language sql as $$ select $1 || '!' $$;
 create function calling(text) returns text immutable language plpgsql as $$ begin return $1 || '?'; end $$;
 create function joined(text, text) returns text immutable language sql as $$ select $1 || $2 $$;
+create function noted(integer) returns text stable language plpgsql
+as $$ begin return (select i.note from public.item as i where i.id = $1); end $$;
 create operator <+> (leftarg = text, rightarg = text, function = joined);
 create aggregate last_of(text) (sfunc = joined, stype = text, initcond = '');
 """
@@ -38,6 +41,8 @@ VIEWS = {
     "view of a view": "select s.id, s.name from shown_too as s",
     "function": "select i.id, called(i.name) as name from item as i",
     "plpgsql": "select i.id, calling(i.name) as name from item as i",
+    "read by a function": "-- allow: functions\n-- depends: item(id) = (id) columns (id, note)\n"
+    "select i.id, noted(i.id) as note from item as i",
     "operator": "select i.id, i.name <+> i.note as name from item as i",
     "aggregate": "select i.id, last_of(o.name order by o.name) as names"
     " from item as i inner join other as o on o.id = i.id group by i.id",
@@ -55,6 +60,11 @@ CHANGES: dict[str, tuple[str, LiteralString, str]] = {
     "a column is renamed": ("row", "alter table item rename column note to remark", "mended"),
     "a column is computed anew": (
         "row",
+        "alter table item alter column note type text using 'new ' || note",
+        "mended",
+    ),
+    "a column that a function reads is computed anew": (
+        "read by a function",
         "alter table item alter column note type text using 'new ' || note",
         "mended",
     ),
@@ -210,6 +220,100 @@ def test_a_plan_says_that_a_function_was_replaced(fresh: Database) -> None:
     ]
     refresh(connection, "card")
     assert exact(connection).origins["hit"]
+
+
+BY_CODE = """
+-- name: card
+-- key: id
+-- allow: functions
+-- depends: owner(id) = (id)
+-- depends: item(code) = (code) columns (code, price)
+select o.id, o.code, prices(o.code) as prices from owner as o
+"""
+ITEMS = """
+-- name: items
+-- key: owner
+select i.owner, count(*) as n from item as i group by i.owner
+"""
+
+
+@pytest.fixture
+def by_code(fresh: Database) -> psycopg.Connection:
+    """A view that is told of changes by columns that the body of a function reads, and nothing else."""
+    return set_up(
+        fresh,
+        """
+        create table owner (id integer primary key, code varchar(4));
+        create table item (id integer primary key, owner integer not null, code varchar(4), price integer);
+        insert into owner values (1, 'a'), (2, 'b');
+        insert into item values (1, 1, 'a', 1), (2, 2, 'b', 1);
+        create function prices(p_code text) returns text stable language plpgsql as $$
+        begin
+            return (
+                select string_agg(i.price::text, ' ' order by i.id)
+                from public.item as i where i.code = p_code
+            );
+        end
+        $$;
+        """,
+        BY_CODE,
+    )
+
+
+def steps(database: Database, *definitions: str) -> list[tuple[str, str, str]]:
+    with database.engine().begin() as connection:
+        found = catalog.plan(connection, [definition.parse(one, "card.sql") for one in definitions])
+        return [(step.action, step.name, step.reason) for step in found]
+
+
+def test_what_matters_gets_another_type(fresh: Database, by_code: psycopg.Connection) -> None:
+    """Until the triggers are made anew each write makes all stale, which applying the same does."""
+    by_code.execute("alter table item alter column price type numeric")
+    assert steps(fresh, BY_CODE)[1:] == [
+        ("repair", "item", "mark triggers are not as they would be made now")
+    ]
+    by_code.execute("update item set price = 1.00 where id = 1")
+    exact(by_code)
+    apply_definitions(fresh, BY_CODE)
+    assert {action for action, _, _ in steps(fresh, BY_CODE)} == {"keep"}
+    assert by_code.execute("call meshcache.sweep()").fetchone()
+    refresh(by_code, "card")
+    by_code.execute("update item set price = 1.0 where id = 1")
+    origins = exact(by_code).origins
+    assert origins["hit"] == 1
+    assert origins["stale"] == 1
+
+
+def test_what_is_marked_gets_another_type(fresh: Database, by_code: psycopg.Connection) -> None:
+    """The mark table has no room for it, and whoever applies another view must not make triggers that try."""
+    by_code.execute("alter table item alter column code type text")
+    assert steps(fresh, BY_CODE)[0] == (
+        "repair",
+        "card",
+        "item.code has another type than its marks",
+    )
+    apply_definitions(fresh, ITEMS)
+    refresh(by_code, "items")
+    for statement in (
+        "insert into item values (3, 1, 'longer than four', 5), (4, 1, 'a', 6)",
+        "update item set code = 'longer still' where id = 4",
+        "insert into item values (5, 2, 'longer than both', 5)",
+        "delete from item where id = 5",
+    ):
+        by_code.execute("call meshcache.sweep()")
+        by_code.execute(statement)
+        exact(by_code)
+    with pytest.raises(
+        DefinitionError, match=r"item\.code is text, and its marks are character varying\(4\)"
+    ) as refused:
+        apply_definitions(fresh, BY_CODE)
+    assert "meshcache suspend item" in (refused.value.hint or "")
+    with fresh.engine().begin() as connection, catalog.suspended(connection, "item") as names:
+        assert names == ["card", "items"]
+    assert {action for action, _, _ in steps(fresh, BY_CODE, ITEMS)} == {"keep"}
+    refresh(by_code, "card")
+    by_code.execute("update item set price = 9 where code = 'longer than four'")
+    assert exact(by_code).origins["hit"] == 2
 
 
 def test_what_a_dump_brought_along_is_not_believed(fresh: Database) -> None:

@@ -159,6 +159,11 @@ def test_what_is_no_longer_declared_is_kept_or_pruned(shop: Shop) -> None:
         "alter table orders disable trigger user",
         "drop table meshcache_data.view_state cascade",
         "drop table meshcache_data.epoch cascade",
+        "drop table meshcache.mark_of_customers cascade",
+        (
+            "create or replace function meshcache._mark_1_insert() returns trigger language plpgsql"
+            " as 'begin return null; end'"
+        ),
     ],
 )
 def test_what_is_missing_is_repaired(shop: Shop, missing: str) -> None:
@@ -167,6 +172,13 @@ def test_what_is_missing_is_repaired(shop: Shop, missing: str) -> None:
             "select tgname from pg_trigger where tgrelid = 'orders'::regclass and tgname like '%mark_update'"
         )
         missing = missing.replace("meshcache_1_mark_update", name)
+    if "mark_of_customers" in missing:
+        name = shop.value(
+            "select 'mark_' || max(m.id) from meshcache.mark_table as m"
+            " inner join meshcache.source_table as s on s.id = m.source_id"
+            " where s.relation = 'customers'::regclass"
+        )
+        missing = missing.replace("mark_of_customers", name)
     with shop.connect() as connection:
         connection.execute(missing.encode())
     assert "repair" in actions(shop, *SHOP).values()
