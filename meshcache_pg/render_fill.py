@@ -151,19 +151,21 @@ class FillRenderer:
         )
 
     def _fill_all(self) -> sql.Composed:
-        function = ident(f"_{self.definition.name}_fill_all")
-        if self.complete:
-            return compose(
-                "fill", "fill_all_complete", function=function, table=self.when.table, **self._writing()
-            )
         known = [sql.SQL("{} is not null").format(sql.Identifier("s", k)) for k in self.definition.key]
+        writing = {**self._writing(), "table": self.when.table, "s_known": joined(known)}
+        nothing = {**writing, "on_conflict": sql.SQL("")}
+        kind = "complete" if self.complete else "on_demand"
         return compose(
             "fill",
-            "fill_all_on_demand",
-            function=function,
-            s_known=joined(known),
+            f"fill_all_{kind}",
+            function=ident(f"_{self.definition.name}_fill_all"),
+            view_id=self.view_id,
+            may_fill=self._may_fill(),
+            is_empty=compose("fill", "is_empty", table=self.when.table),
+            into_nothing=compose("fill", f"all_{kind}", **nothing),
+            over_rows=compose("fill", f"all_{kind}", **writing),
+            remove_others=compose("fill", "remove_others", name=self.at.name),
             check_own=compose("fill", "check_own"),
-            **self._writing(),
         )
 
     def _refresh(self) -> sql.Composed:
