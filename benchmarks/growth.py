@@ -1,6 +1,6 @@
 """How hits, lists, writes, sweeps and refreshes change as the cache grows and as marks wait for a sweep."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from time import perf_counter
@@ -46,22 +46,32 @@ _LOAD: Final = """
     create index on item (owner_id, updated_at desc, id)
 """
 
+_NOTES: Final = {
+    "growth": f"Hits and lists (the newest {PAGE} of an owner's {PER_OWNER}) of rows that were not changed; "
+    "writes are single-row updates of others, committed one by one.",
+    "growth_upkeep": "A sweep takes all marks away, a refresh recomputes what they make stale; each begins with "
+    "as many marks as its row says. Where few of them have the time, p99 is the longest.",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """At one size and one number of pending marks: seconds of every read or write."""
+    """At one size and one number of pending marks: seconds of each read, write, sweep and refresh."""
 
     rows: int
     pending: int
-    hits: Sequence[float]
-    lists: Sequence[float]
-    writes: Sequence[float]
+    times: Mapping[str, Sequence[float]]
+
+    def cells(self, kind: str, unit: float, digits: int) -> tuple[float, float]:
+        """p50 and p99 of one kind."""
+        p50, p99 = (round(percentile(self.times[kind], part) / unit, digits) for part in (0.5, 0.99))
+        return p50, p99
 
 
 def run(bench: Bench, house: House) -> Iterator[Result]:
     """The bars of growth, a table and the plots."""
     found: list[Measured] = []
-    work: list[tuple[str | float, ...]] = []
+    fills: list[tuple[int, float]] = []
     sizes = [bench.rows(size, at_least=1_000 * 4**n) for n, size in enumerate(SIZES)]
     for rows in sizes:
         bench.say(f"growth: {rows:,} rows")
@@ -72,9 +82,9 @@ def run(bench: Bench, house: House) -> Iterator[Result]:
                 cache.apply([parse(_VIEW, "the benchmark")])
                 begin = perf_counter()
                 cache.refresh("bench_item", "all")
-                work.append(("fill", rows, rows, round(perf_counter() - begin, 3)))
-                found += _with_marks(bench, cache, dsn, rows, work)
-    yield from _report(found, work)
+                fills.append((rows, round(perf_counter() - begin, 3)))
+                found += _with_marks(bench, cache, dsn, rows)
+    yield from _report(found, fills)
 
 
 def _load(dsn: str, rows: int) -> None:
@@ -84,10 +94,8 @@ def _load(dsn: str, rows: int) -> None:
         connection.execute("analyze owner")
 
 
-def _with_marks(
-    bench: Bench, cache: MeshCache, dsn: str, rows: int, work: list[tuple[str | float, ...]]
-) -> Iterator[Measured]:
-    """One measurement per number of marks that are pending; a sweep resolves them after each."""
+def _with_marks(bench: Bench, cache: MeshCache, dsn: str, rows: int) -> Iterator[Measured]:
+    """One measurement per number of marks that are pending."""
     engine = make_engine(dsn, application_name="benchmark")
     try:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
@@ -97,17 +105,27 @@ def _with_marks(
             for most in PENDING:
                 marks = min(bench.rows(most, at_least=0), rows // 4)
                 _write(connection, marks)
-                yield _measured(bench, connection, view, rows, marks)
-                begin = perf_counter()
+                times = _reads_and_writes(bench, connection, view, rows, marks)
+                # The writes that were timed left marks of their own.
                 cache.sweep()
-                work.append(("sweep", rows, marks, round(perf_counter() - begin, 3)))
-            changed = min(bench.rows(1_000), rows // 4)
-            _write(connection, changed)
-            begin = perf_counter()
-            cache.refresh("bench_item")
-            work.append(("refresh", rows, changed, round(perf_counter() - begin, 3)))
+                yield Measured(rows, marks, times | _upkeep(bench, cache, connection, marks))
     finally:
         engine.dispose()
+
+
+def _upkeep(bench: Bench, cache: MeshCache, connection: Connection, marks: int) -> dict[str, list[float]]:
+    """Sweeps and refreshes, each of as many marks."""
+
+    def marked() -> None:
+        cache.sweep()
+        _write(connection, marks)
+
+    return {
+        "sweep": _repeat(bench, cache.sweep, before=marked, at_least=bench.repetitions),
+        "refresh": _repeat(
+            bench, lambda: cache.refresh("bench_item"), before=marked, at_least=bench.repetitions
+        ),
+    }
 
 
 def _write(connection: Connection, marks: int) -> None:
@@ -119,7 +137,9 @@ def _write(connection: Connection, marks: int) -> None:
         )
 
 
-def _measured(bench: Bench, connection: Connection, view: BoundView[Row], rows: int, marks: int) -> Measured:
+def _reads_and_writes(
+    bench: Bench, connection: Connection, view: BoundView[Row], rows: int, marks: int
+) -> dict[str, list[float]]:
     draw = Random(f"{bench.seed} {rows} {marks}")
     # Not of the rows that were changed: those are not hits.
     first = rows // 4 + PER_OWNER
@@ -139,77 +159,75 @@ def _measured(bench: Bench, connection: Connection, view: BoundView[Row], rows: 
             text("update item set title = title || '.' where id = :id"), {"id": draw.randint(1, rows // 4)}
         )
 
+    for what in (hit, listed, write):
+        for _ in range(20):
+            what()
     hits, lists = (
         [s for _ in range(bench.repetitions) for s in _repeat(bench, what)] for what in (hit, listed)
     )
-    return Measured(rows, marks, hits, lists, _repeat(bench, write))
+    return {"hit": hits, "list": lists, "write": _repeat(bench, write)}
 
 
-def _repeat(bench: Bench, what: Callable[[], None]) -> list[float]:
-    for _ in range(20):
-        what()
+def _repeat(
+    bench: Bench,
+    what: Callable[[], object],
+    *,
+    before: Callable[[], None] = lambda: None,
+    at_least: int = 1,
+) -> list[float]:
+    """Seconds that it took, each time; what comes before is not counted."""
     end = perf_counter() + bench.seconds(2)
     found: list[float] = []
-    while perf_counter() < end:
+    while len(found) < at_least or perf_counter() < end:
+        before()
         begin = perf_counter()
         what()
         found.append(perf_counter() - begin)
     return found
 
 
-def _report(found: Sequence[Measured], work: Sequence[Sequence[str | float]]) -> Iterator[Result]:
-    kinds: dict[str, Callable[[Measured], Sequence[float]]] = {
-        "hit": lambda one: one.hits,
-        "list": lambda one: one.lists,
-        "write": lambda one: one.writes,
-    }
-    yield Table(
-        "growth",
-        "Growth: microseconds by cached rows and pending marks",
-        ("rows", "pending marks", *(f"{kind} {part}" for kind in kinds for part in ("p50", "p99"))),
-        [
-            (
-                one.rows,
-                one.pending,
-                *(round(percentile(of(one), part) * 1e6, 1) for of in kinds.values() for part in (0.5, 0.99)),
-            )
-            for one in found
-        ],
-        f"Hits and lists (the newest {PAGE} of an owner's {PER_OWNER}) of rows that were not changed; "
-        "writes are single-row updates of others, committed one by one.",
-    )
-    yield Table(
-        "growth_work",
-        "Growth: fills, sweeps and refreshes in seconds",
-        ("what", "cached rows", "rows or marks to do", "seconds"),
-        work,
-    )
-    for kind, of in kinds.items():
-        yield Plot(
-            f"growth_{kind}",
-            f"{kind}: p50 by number of cached rows",
-            "cached rows",
-            "microseconds",
-            {
-                f"{pending:,} pending marks": [
-                    (one.rows, percentile(of(one), 0.5) * 1e6)
-                    for one in found
-                    if found.index(one) % len(PENDING) == n
-                ]
-                for n, pending in enumerate(PENDING)
-            },
-            log_x=True,
+def _report(found: Sequence[Measured], fills: Sequence[tuple[int, float]]) -> Iterator[Result]:
+    for name, title, kinds, unit, digits in (
+        ("growth", "microseconds", ("hit", "list", "write"), 1e-6, 1),
+        ("growth_upkeep", "milliseconds", ("sweep", "refresh"), 1e-3, 1),
+    ):
+        yield Table(
+            name,
+            f"Growth: {title} by cached rows and pending marks",
+            ("rows", "pending marks", *(f"{kind} {part}" for kind in kinds for part in ("p50", "p99"))),
+            [
+                (one.rows, one.pending, *(cell for kind in kinds for cell in one.cells(kind, unit, digits)))
+                for one in found
+            ],
+            _NOTES[name],
         )
-    quiet = [one for n, one in enumerate(found) if n % len(PENDING) == 0]
+        for kind in kinds:
+            yield Plot(
+                f"growth_{kind}",
+                f"{kind}: p50 and p99 by number of cached rows",
+                "cached rows",
+                title,
+                {
+                    f"{part}, {pending:,} pending marks": [
+                        (one.rows, one.cells(kind, unit, digits)[n]) for one in found[at :: len(PENDING)]
+                    ]
+                    for n, part in enumerate(("p50", "p99"))
+                    for at, pending in enumerate(PENDING)
+                },
+                log_x=True,
+                log_y=True,
+            )
+    yield Table("growth_fill", "Growth: fills in seconds", ("cached rows", "seconds"), fills)
+    quiet = found[:: len(PENDING)]
     yield Bar(
         f"p50 of a hit at {quiet[-1].rows:,} rows against {quiet[0].rows:,}",
-        median(quiet[-1].hits) / median(quiet[0].hits),
+        median(quiet[-1].times["hit"]) / median(quiet[0].times["hit"]),
         Goal(1.3),
     )
     most = found[len(PENDING) * 2 - 1]
     none = found[len(PENDING)]
     yield Bar(
         f"p50 of a hit at {most.pending:,} pending marks against none, {most.rows:,} rows",
-        median(most.hits) / median(none.hits),
+        median(most.times["hit"]) / median(none.times["hit"]),
         Goal(1.3),
     )
