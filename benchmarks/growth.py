@@ -47,10 +47,14 @@ _LOAD: Final = """
 """
 
 _NOTES: Final = {
-    "growth": f"Hits and lists (the newest {PAGE} of an owner's {PER_OWNER}) of rows that were not changed; "
-    "writes are single-row updates of others, committed one by one.",
-    "growth_upkeep": "A sweep takes all marks away, a refresh recomputes what they make stale; each begins with "
-    "as many marks as its row says. Where few of them have the time, p99 is the longest.",
+    "growth": (
+        f"Hits and lists (the newest {PAGE} of an owner's {PER_OWNER}) of rows that were not changed; writes "
+        "are single-row updates of others, committed one by one."
+    ),
+    "growth_upkeep": (
+        "A sweep takes all marks away, a refresh recomputes what they make stale; each begins with as many "
+        "marks as its row says. Where few of them have the time, p99 is the longest."
+    ),
 }
 
 
