@@ -62,7 +62,7 @@ def _check_types(found: ResolvedDependency, marked: Sequence[Column], of_marks: 
     """Refuse a mark table that cannot hold the values any more. Others may still read it: it is made anew
     when none of them does.
     """
-    table = found.relation.name
+    table = f"{found.relation.schema}.{found.relation.name}"
     for column in marked:
         before = of_marks[column.name].type if column.name in of_marks else "gone"
         if column.type != before:

@@ -304,10 +304,10 @@ def test_what_is_marked_gets_another_type(fresh: Database, by_code: psycopg.Conn
         by_code.execute(statement)
         exact(by_code)
     with pytest.raises(
-        DefinitionError, match=r"item\.code is text, and its marks are character varying\(4\)"
+        DefinitionError, match=r"public\.item\.code is text, and its marks are character varying\(4\)"
     ) as refused:
         apply_definitions(fresh, BY_CODE)
-    assert "meshcache suspend item" in (refused.value.hint or "")
+    assert "meshcache suspend public.item" in (refused.value.hint or "")
     with fresh.engine().begin() as connection, catalog.suspended(connection, "item") as names:
         assert names == ["card", "items"]
     assert {action for action, _, _ in steps(fresh, BY_CODE, ITEMS)} == {"keep"}
