@@ -161,9 +161,13 @@ class FillRenderer:
             function=ident(f"_{self.definition.name}_fill_all"),
             view_id=self.view_id,
             may_fill=self._may_fill(),
-            is_empty=compose("fill", "is_empty", table=self.when.table),
-            into_nothing=compose("fill", f"all_{kind}", **nothing),
-            over_rows=compose("fill", f"all_{kind}", **writing),
+            fill_table=compose(
+                "fill",
+                "fill_table",
+                table=self.when.table,
+                into_nothing=compose("fill", f"all_{kind}", **nothing),
+                over_rows=compose("fill", f"all_{kind}", **writing),
+            ),
             remove_others=compose("fill", "remove_others", name=self.at.name),
             check_own=compose("fill", "check_own"),
         )

@@ -106,12 +106,7 @@ declare
     v_is_empty boolean;
     v_filled bigint;
 begin
-    {is_empty}
-    if v_is_empty then
-        {into_nothing}
-    else
-        {over_rows}
-    end if;
+    {fill_table}
     if v_filled is null then
         return null;
     end if;
@@ -122,10 +117,15 @@ begin
 end
 $refresh$
 
--- part: is_empty
+-- part: fill_table
 -- Under the refresh lock nobody else writes to the table, so one without pages stays without a row: to
 -- look for each key in it first takes a quarter of the time of a fill.
 v_is_empty := pg_relation_size({table}::regclass) = 0;
+if v_is_empty then
+    {into_nothing}
+else
+    {over_rows}
+end if;
 
 -- part: remove_others
 if not v_is_empty then
@@ -167,12 +167,7 @@ declare
     v_filled bigint;
     v_own boolean;
 begin
-    {is_empty}
-    if v_is_empty then
-        {into_nothing}
-    else
-        {over_rows}
-    end if;
+    {fill_table}
     {check_own}
     if v_filled = 0 and not ({may_fill}) then
         return null;
